@@ -1,0 +1,28 @@
+/**
+ * What a backend brings: a way to run the kernels, and a plain answer to "can you serve this call?". `register.ts` holds the
+ * order in which the implementations of a backend are asked; `composed` closes every list.
+ */
+import type {KernelBackend, TensorInfo} from '@tensorflow/tfjs-core';
+import type {AttentionProblem} from '../../kernels/problem';
+import type {AttentionResult, BackwardCall, ForwardCall} from '../op/kernels';
+
+/** What an implementation would do for a call, for `explain`; no work is done. */
+export interface Plan {
+  /** Named tile sizes, such as {queries: 64, keys: 32}. */
+  tiles: Record<string, number>;
+  /** Bytes held at once besides the inputs and the outputs. */
+  extraBytes: number;
+}
+
+export interface Implementation {
+  /** Unique; `explain` and the tests call it by this name. */
+  name: string;
+  /** Null where it can serve the call, else the reason in one clause; cheap, and depends on the call and the device alone. */
+  unsupported(problem: AttentionProblem, backend: KernelBackend): string | null;
+  forward(call: ForwardCall, backend: KernelBackend): AttentionResult<TensorInfo>;
+  /** The gradients named by `call.wanted`, in the order that `FlashAttentionGrad` documents. */
+  backward(call: BackwardCall, backend: KernelBackend): TensorInfo[];
+  /** Softmax over the last axis of [rows, classes]; absent where `composed` does it. */
+  onlineSoftmax?(logits: TensorInfo, backend: KernelBackend): TensorInfo;
+  plan(problem: AttentionProblem, backend: KernelBackend): Plan;
+}
