@@ -1,0 +1,21 @@
+/**
+ * The environment variables under which Chromium and Dawn find the unpacked driver and libraries. The dynamic loader reads
+ * them when a process starts, so they are set by the process that starts the tests.
+ */
+import {mkdirSync} from 'node:fs';
+import {join} from 'node:path';
+import {cache} from './setup/steps.mjs';
+
+export const unpackedChromium = join(cache, 'chromium');
+
+export function gpuEnvironment() {
+  const runtime = join(cache, 'run');
+  mkdirSync(runtime, {recursive: true, mode: 0o700});
+  const libraries = [unpackedChromium, join(unpackedChromium, 'al2023/lib'), process.env.LD_LIBRARY_PATH];
+  return {
+    LD_LIBRARY_PATH: libraries.filter(Boolean).join(':'),
+    VK_ICD_FILENAMES: join(unpackedChromium, 'vk_swiftshader_icd.json'),
+    XDG_RUNTIME_DIR: runtime,
+    FONTCONFIG_PATH: join(unpackedChromium, 'fonts'),
+  };
+}

@@ -1,0 +1,56 @@
+/**
+ * Makes a fresh clone ready: packages, tfjs-node, Chromium, Dawn, the build. Each step is skipped where its result is there,
+ * so that a warm run takes a moment. A part that this machine cannot have is recorded with its reason in parts.json, where
+ * the test run finds it.
+ *
+ * node .ci/setup.mjs [packages | tfjs-node | chromium | dawn | build …]   (all of them without arguments)
+ */
+import {mkdirSync, writeFileSync} from 'node:fs';
+import {dirname} from 'node:path';
+import {partsFile} from './parts.mjs';
+import {buildIsFresh, build} from './build.mjs';
+import {chromiumIsReady, dawnIsReady, prepareChromium, prepareDawn} from './setup/chromium.mjs';
+import {installPackages, packagesAreReady} from './setup/packages.mjs';
+import {Unavailable, locked, readJson} from './setup/steps.mjs';
+import {prepareTfjsNode, tfjsNodeIsReady} from './setup/tfjs_node.mjs';
+
+const STEPS = [
+  {name: 'packages', isReady: packagesAreReady, prepare: installPackages},
+  {name: 'tfjs-node', isReady: tfjsNodeIsReady, prepare: prepareTfjsNode, optional: true},
+  {name: 'chromium', isReady: chromiumIsReady, prepare: prepareChromium, optional: true},
+  {name: 'dawn', isReady: dawnIsReady, prepare: prepareDawn, optional: true},
+  {name: 'build', isReady: buildIsFresh, prepare: build},
+];
+
+/** Null where the part is there, else the reason why this machine cannot have it. */
+async function prepare({isReady, prepare, optional}) {
+  try {
+    if (!isReady()) await prepare();
+    return null;
+  } catch (error) {
+    if (!optional) throw error;
+    return error instanceof Unavailable ? error.message : `its set-up failed: ${error.message}`;
+  }
+}
+
+async function setUp(steps) {
+  const parts = readJson(partsFile) ?? {};
+  for (const wanted of steps) {
+    const reason = await prepare(wanted);
+    if (reason) console.log(`set-up: ${wanted.name} is not available: ${reason}`);
+    if (wanted.optional) parts[wanted.name] = reason;
+  }
+  mkdirSync(dirname(partsFile), {recursive: true});
+  writeFileSync(partsFile, `${JSON.stringify(parts, null, 2)}\n`);
+}
+
+const names = process.argv.slice(2);
+const steps = names.length === 0 ? STEPS : STEPS.filter(({name}) => names.includes(name));
+const isReady = () => steps.every(wanted => wanted.isReady() && (!wanted.optional || readJson(partsFile)?.[wanted.name] === null));
+
+try {
+  if (!isReady()) await locked(() => setUp(steps));
+} catch (error) {
+  console.error(`set-up: ${error.message}`);
+  process.exit(1);
+}
