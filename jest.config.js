@@ -1,7 +1,7 @@
 /** Jest runs TypeScript through swc, in an environment that tfjs-node, Dawn and a browser can live with. */
 const swc = {
   jsc: {parser: {syntax: 'typescript'}, target: 'es2022'},
-  module: {type: 'commonjs', ignoreDynamic: true},
+  module: {type: 'commonjs'},
   sourceMaps: 'inline',
 };
 
@@ -17,7 +17,7 @@ module.exports = {
     '^tfjs-flash-attention/(.*)$': '<rootDir>/src/$1',
   },
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/node_modules/.cache/'],
-  reporters: ['default', 'summary', '<rootDir>/test/harness/reporter.mjs'],
+  reporters: ['default', '<rootDir>/test/harness/reporter.mjs'],
   maxWorkers: 2,
   testTimeout: 60_000,
 };

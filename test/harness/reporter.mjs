@@ -17,7 +17,8 @@ export default class TotalsReporter {
     // Files that do not even load have no tests of their own to count.
     const failed = results.numFailedTests + results.testResults.filter(file => file.testExecError).length;
     lines.push(`${results.numPassedTests} passed, ${failed} failed, ${results.numPendingTests} skipped`);
-    console.log(`\n${lines.join('\n')}`);
+    // Jest's own summary follows the reporters: these lines are to be the last.
+    process.once('exit', () => console.log(`\n${lines.join('\n')}`));
     this.missing = missing.length > 0 && process.env.CI === 'true';
   }
 
