@@ -35,10 +35,30 @@ function expectClose(actual: ArrayLike<number>, expected: ArrayLike<number>, tol
 }
 
 const softmaxes = [
-  {softmax: naiveSoftmax, passes: ['sum', 'normalise'], reads: 2 * N, writes: N},
-  {softmax: safeSoftmax, passes: ['max', 'subtract', 'exp', 'sum', 'divide'], reads: 5 * N, writes: 3 * N},
-  {softmax: threePassSoftmax, passes: ['max', 'sum', 'normalise'], reads: 3 * N, writes: N},
-  {softmax: twoPassSoftmax, passes: ['max and sum', 'normalise'], reads: 2 * N, writes: N},
+  {
+    softmax: naiveSoftmax,
+    passes: ['sum', 'normalise'],
+    reads: 2 * N,
+    writes: N,
+  },
+  {
+    softmax: safeSoftmax,
+    passes: ['max', 'subtract', 'exp', 'sum', 'divide'],
+    reads: 5 * N,
+    writes: 3 * N,
+  },
+  {
+    softmax: threePassSoftmax,
+    passes: ['max', 'sum', 'normalise'],
+    reads: 3 * N,
+    writes: N,
+  },
+  {
+    softmax: twoPassSoftmax,
+    passes: ['max and sum', 'normalise'],
+    reads: 2 * N,
+    writes: N,
+  },
 ];
 
 describe.each(softmaxes)('$softmax.name', ({softmax, passes, reads, writes}) => {
@@ -52,7 +72,11 @@ describe.each(softmaxes)('$softmax.name', ({softmax, passes, reads, writes}) => 
   it('takes the passes, reads and writes it says', () => {
     const memory = new CountedMemory();
     softmax(memory.vector(normal(N, 3, 1)), memory.vector(new Float32Array(N)), memory.beginPass);
-    expect({passes: memory.passes, reads: memory.reads, writes: memory.writes}).toEqual({passes, reads, writes});
+    expect({
+      passes: memory.passes,
+      reads: memory.reads,
+      writes: memory.writes,
+    }).toEqual({passes, reads, writes});
   });
 
   it(softmax === naiveSoftmax ? 'overflows on logits above 88.7' : 'stays right on logits of 1000', () => {
@@ -74,17 +98,28 @@ describe('onePassAttention', () => {
   it.each([1, 2, 8, N, 100])('agrees with softmax(q·keysᵀ)·values with tiles of %i', tile => {
     const memory = new CountedMemory();
     const output = new Float32Array(Dv);
-    const row = {q: memory.vector(q), keys: memory.vector(keys), values: memory.vector(values)};
+    const row = {
+      q: memory.vector(q),
+      keys: memory.vector(keys),
+      values: memory.vector(values),
+    };
     onePassAttention({...row, output: memory.vector(output)}, tile, memory.beginPass);
     expectClose(output, expected, 2e-6);
     expect(memory.passes).toHaveLength(1);
-    expect({reads: memory.reads, writes: memory.writes}).toEqual({reads: D + N * (D + Dv), writes: Dv});
+    expect({reads: memory.reads, writes: memory.writes}).toEqual({
+      reads: D + N * (D + Dv),
+      writes: Dv,
+    });
   });
 
   it('ignores a key of score −Infinity, first or last, and shows NaN', () => {
     const attend = (keyValues: number[], tile: number): number => {
       const output = new Float32Array(1);
-      const row = {q: vectorOf([1]), keys: vectorOf(keyValues), values: vectorOf([1, 2, 3])};
+      const row = {
+        q: vectorOf([1]),
+        keys: vectorOf(keyValues),
+        values: vectorOf([1, 2, 3]),
+      };
       onePassAttention({...row, output: vectorOf(output)}, tile);
       return output[0];
     };
@@ -105,7 +140,10 @@ describe('onlineStep', () => {
       const step = onlineStep(state, value);
       const prefix = x.slice(0, i + 1);
       expect(step.rowMax).toBe(Math.max(...prefix));
-      expect(step.rowSum).toBeCloseTo(prefix.reduce((sum, each) => sum + Math.exp(each - step.rowMax), 0), 6);
+      expect(step.rowSum).toBeCloseTo(
+        prefix.reduce((sum, each) => sum + Math.exp(each - step.rowMax), 0),
+        6,
+      );
       expect(step.rescale).toBeCloseTo(Math.exp(before.rowMax - step.rowMax), 6);
       state = step;
     });
