@@ -16,6 +16,7 @@ export function gpuEnvironment() {
     LD_LIBRARY_PATH: libraries.filter(Boolean).join(':'),
     VK_ICD_FILENAMES: join(unpackedChromium, 'vk_swiftshader_icd.json'),
     XDG_RUNTIME_DIR: runtime,
+    CHROMIUM_PATH: join(unpackedChromium, 'chromium'),
     FONTCONFIG_PATH: join(unpackedChromium, 'fonts'),
   };
 }

@@ -4,6 +4,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import {join} from 'node:path';
+import {deviceOf, popScopes, pushScopes} from './error_scopes';
 
 export type NodeBackend = 'cpu' | 'wasm' | 'tensorflow' | 'webgpu';
 export type Part = 'tfjs-node' | 'chromium' | 'dawn';
@@ -47,22 +48,8 @@ export function useBackend(backend: NodeBackend): void {
     await tf.ready();
   });
   if (backend !== 'webgpu') return;
-  const device = () => (tf.backend() as unknown as {device: GPUDevice}).device;
-  beforeEach(() => pushScopes(device()));
-  afterEach(() => popScopes(device()));
-}
-
-const SCOPES = ['validation', 'internal', 'out-of-memory'] as const;
-
-export function pushScopes(device: GPUDevice): void {
-  for (const scope of SCOPES) device.pushErrorScope(scope);
-}
-
-/** @throws Error with every message that the device left in the scopes. */
-export async function popScopes(device: GPUDevice): Promise<void> {
-  const errors = await Promise.all(SCOPES.map(() => device.popErrorScope()));
-  const messages = errors.filter(error => error !== null).map(({message}) => message);
-  if (messages.length > 0) throw new Error(`WebGPU: ${messages.join('\n')}`);
+  beforeEach(() => pushScopes(deviceOf(tf.backend())));
+  afterEach(() => popScopes(deviceOf(tf.backend())));
 }
 
 async function loadBackend(backend: NodeBackend): Promise<void> {
