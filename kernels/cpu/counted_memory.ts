@@ -5,27 +5,26 @@ export class CountedMemory {
   reads = 0;
   writes = 0;
   readonly passes: string[] = [];
-  private readInPass: Array<Set<number>> = [];
 
   /** Hand this to a function as its `beginPass`. */
   readonly beginPass: BeginPass = name => {
     this.passes.push(name);
-    this.readInPass.forEach(seen => seen.clear());
   };
 
   /**
    * An array whose accesses count.
-   * @throws Error on a read outside a pass, or a second read of an element within one: that would be another pass unnamed.
+   * @throws Error on a read outside a pass, or a second read of an element within one: that would be a pass not named.
    */
   vector(values: Float32Array): Vector {
-    const seen = new Set<number>();
-    this.readInPass.push(seen);
+    /** The number of the pass, from 1, that read each element last. */
+    const readIn = new Uint32Array(values.length);
     return {
       length: values.length,
       read: i => {
-        if (this.passes.length === 0) throw new Error(`Element ${i} was read before the first pass began.`);
-        if (seen.has(i)) throw new Error(`Element ${i} was read twice in pass '${this.passes.at(-1)}'.`);
-        seen.add(i);
+        const pass = this.passes.length;
+        if (pass === 0) throw new Error(`Element ${i} was read before the first pass began.`);
+        if (readIn[i] === pass) throw new Error(`Element ${i} was read twice in pass '${this.passes[pass - 1]}'.`);
+        readIn[i] = pass;
         this.reads++;
         return values[i];
       },

@@ -4,7 +4,7 @@
  * tfjs saves all inputs of a kernel for its gradient only when they come as an array, so the inputs travel as a list and
  * the attribute `inputNames` says which role each one has.
  */
-import type {NamedAttrMap, NamedTensorInfoMap, Tensor, TensorInfo} from '@tensorflow/tfjs-core';
+import type {NamedAttrMap, NamedTensorMap, Tensor, TensorInfo} from '@tensorflow/tfjs-core';
 import {INPUT_NAMES} from '../../kernels/problem';
 import type {AttentionInputs, AttentionProblem, InputName} from '../../kernels/problem';
 
@@ -63,8 +63,8 @@ export function nameInputs<T>(names: InputName[], list: T[]): {inputs: Attention
 }
 
 /** tfjs types kernel inputs and attributes more narrowly than it treats them: these two casts are that boundary. */
-export function asInputMap(list: Tensor[]): NamedTensorInfoMap {
-  return list as unknown as NamedTensorInfoMap;
+export function asInputMap(list: Tensor[]): NamedTensorMap {
+  return list as unknown as NamedTensorMap;
 }
 export function asAttrMap(attrs: FlashAttentionAttrs): NamedAttrMap {
   return attrs as unknown as NamedAttrMap;

@@ -1,0 +1,73 @@
+/** Backend `cpu`: the plain loops of kernels/cpu on the backend's typed arrays. */
+import type {DataId, KernelBackend, TensorInfo, TypedArray} from '@tensorflow/tfjs-core';
+import {gradientOfBias, gradientOfQueries, gradientOfSinks, gradientsOfKeysAndValues} from '../../kernels/cpu/backward';
+import {attentionForward} from '../../kernels/cpu/forward';
+import {KEY_TILE, QUERY_TILE} from '../../kernels/cpu/scores';
+import type {AttentionArrays} from '../../kernels/cpu/scores';
+import {shapesOf} from '../../kernels/problem';
+import type {AttentionInputs} from '../../kernels/problem';
+import type {BackwardCall} from '../op/kernels';
+import type {Implementation} from './implementation';
+
+/** The part of tfjs's MathBackendCPU that is used here, so that its package is needed by no one's types. */
+interface ArrayBackend {
+  data: {get(dataId: DataId): {values: TypedArray}};
+  makeTensorInfo(shape: number[], dtype: 'float32', values: Float32Array): TensorInfo;
+}
+
+export const loops: Implementation = {
+  name: 'loops',
+  unsupported: () => null,
+  forward: ({problem, inputs}, backend) => {
+    const {B, H, Sq} = problem;
+    const {output, lse, lseLow} = attentionForward(problem, arraysOf(inputs, backend));
+    return {
+      output: make(backend, shapesOf(problem).output, output),
+      lse: make(backend, [B, H, Sq], lse),
+      lseLow: make(backend, [B, H, Sq], lseLow),
+    };
+  },
+  backward: (call, backend) => gradients(call, backend),
+  plan: ({D, Dv}) => ({
+    tiles: {queries: QUERY_TILE, keys: KEY_TILE},
+    extraBytes: 8 * ((QUERY_TILE + KEY_TILE) * D + (QUERY_TILE + KEY_TILE) * Dv + QUERY_TILE * KEY_TILE),
+  }),
+};
+
+function gradients({problem, inputs, saved, wanted}: BackwardCall, backend: KernelBackend): TensorInfo[] {
+  const arrays = arraysOf(inputs, backend);
+  const read = (info: TensorInfo): Float32Array => arrayOf(info, backend) as Float32Array;
+  const kept = {
+    output: read(saved.output),
+    lse: read(saved.lse),
+    lseLow: read(saved.lseLow),
+    dOutput: read(saved.dOutput),
+    dLse: read(saved.dLse),
+  };
+  switch (wanted) {
+    case 'q':
+      return [make(backend, inputs.q.shape, gradientOfQueries(problem, arrays, kept))];
+    case 'kv': {
+      const {dk, dv} = gradientsOfKeysAndValues(problem, arrays, kept);
+      return [make(backend, inputs.k.shape, dk), make(backend, inputs.v.shape, dv)];
+    }
+    case 'bias':
+      return [make(backend, inputs.bias!.shape, gradientOfBias(problem, arrays, kept))];
+    case 'sinks':
+      return [make(backend, inputs.sinks!.shape, gradientOfSinks(problem, arrays, kept))];
+  }
+}
+
+function arraysOf(inputs: AttentionInputs<TensorInfo>, backend: KernelBackend): AttentionArrays {
+  const entries = Object.entries(inputs) as Array<[string, TensorInfo | undefined]>;
+  const present = entries.filter((entry): entry is [string, TensorInfo] => entry[1] !== undefined);
+  return Object.fromEntries(present.map(([name, info]) => [name, arrayOf(info, backend)])) as unknown as AttentionArrays;
+}
+
+function arrayOf(info: TensorInfo, backend: KernelBackend): TypedArray {
+  return (backend as unknown as ArrayBackend).data.get(info.dataId).values;
+}
+
+function make(backend: KernelBackend, shape: number[], values: Float32Array): TensorInfo {
+  return (backend as unknown as ArrayBackend).makeTensorInfo(shape, 'float32', values);
+}

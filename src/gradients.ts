@@ -1,0 +1,67 @@
+/**
+ * Gradient configurations. q, k, v, bias and sinks have gradients; each group is computed when tfjs asks for its first member,
+ * so a gradient that nobody asks for costs nothing.
+ */
+import {engine, keep, mul, sub, sum, tidy, zeros} from '@tensorflow/tfjs-core';
+import type {GradConfig, NamedAttrMap, Tensor} from '@tensorflow/tfjs-core';
+import type {InputName} from '../kernels/problem';
+import {composedBackward} from './backends/composed';
+import {asAttrMap, asInputMap, FlashAttention, FlashAttentionGrad, nameInputs, OnlineSoftmax} from './op/kernels';
+import type {FlashAttentionAttrs, FlashAttentionGradAttrs, WantedGradient} from './op/kernels';
+import {isGradientTaped} from './op/tape';
+
+export const flashAttentionGradient: GradConfig = {
+  kernelName: FlashAttention,
+  saveAllInputs: true,
+  outputsToSave: [true, true, true],
+  gradFunc: (dys, saved, attrs: NamedAttrMap) => {
+    const {problem, inputNames} = attrs as unknown as FlashAttentionAttrs;
+    const {inputs, rest} = nameInputs(inputNames, saved);
+    const [output, lse, lseLow] = rest;
+    const [dOutput, dLse] = dys as Tensor[];
+    const taped = isGradientTaped();
+
+    const gradients = (wanted: WantedGradient): Tensor[] => {
+      if (taped) return composedBackward(problem, inputs, {output, lse, lseLow, dOutput, dLse}, wanted);
+      const list = [...inputNames.map(name => inputs[name]!), output, lse, lseLow, dOutput, dLse];
+      const gradAttrs: FlashAttentionGradAttrs = {problem, inputNames, wanted};
+      return engine().runKernel(FlashAttentionGrad, asInputMap(list), asAttrMap(gradAttrs)) as unknown as Tensor[];
+    };
+
+    // dk and dv come from one kernel, but tfjs asks for them one by one and disposes what a closure does not return. dv waits
+    // among the tape's saved tensors, which tfjs disposes with the tape whether or not dv is asked for.
+    let waiting: Tensor | null = null;
+    const gradientOfKeys = (): Tensor => {
+      const [dk, dv] = gradients('kv');
+      if (!taped) saved.push((waiting = keep(dv)));
+      return dk;
+    };
+    const gradientOf = (name: InputName): Tensor => {
+      switch (name) {
+        case 'q':
+        case 'bias':
+        case 'sinks':
+          return gradients(name)[0];
+        case 'k':
+          return gradientOfKeys();
+        case 'v':
+          return waiting ? waiting.clone() : gradients('kv')[1];
+        default:
+          return zeros(inputs[name]!.shape); // a constant, as tfjs treats the condition of `where`
+      }
+    };
+    return Object.fromEntries(inputNames.map((name, n) => [n, () => gradientOf(name)]));
+  },
+};
+
+export const onlineSoftmaxGradient: GradConfig = {
+  kernelName: OnlineSoftmax,
+  outputsToSave: [true],
+  gradFunc: (dy, [softmax]) => ({
+    logits: () =>
+      tidy(() => {
+        const weighted = mul(dy as Tensor, softmax);
+        return sub(weighted, mul(sum(weighted, -1, true), softmax));
+      }),
+  }),
+};

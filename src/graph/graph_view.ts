@@ -1,0 +1,139 @@
+/**
+ * A graph that can be asked: who makes this tensor, who reads it, what are its constants. It indexes once (linear in nodes and
+ * edges) and refuses what is no graph: names that occur twice, inputs that nothing makes, cycles outside of control flow.
+ */
+import type {Constants} from './constants';
+import type {FunctionDef, GraphDef, NodeDef} from './graph_def';
+
+/** What is wrong with a file, in one line that names the place. */
+export class GraphError extends Error {
+  override name = 'GraphError';
+}
+
+/** A tensor: output `index` of a node. `ref` is how the graph's own inputs spell it. */
+export interface Port {
+  node: NodeDef;
+  index: number;
+  ref: string;
+}
+
+/** Where the graph's results leave it. */
+export interface GraphView {
+  readonly name: string;
+  readonly nodes: readonly NodeDef[];
+  readonly constants: Constants;
+  /** Inputs before outputs; the nodes of control-flow loops are left out. */
+  readonly order: readonly NodeDef[];
+  node(name: string): NodeDef | undefined;
+  port(ref: string): Port | undefined;
+  /** Data input i. */
+  input(node: NodeDef, i: number): Port | undefined;
+  /** Data inputs, without control inputs. */
+  inputs(node: NodeDef): Port[];
+  /** Nodes that read any output of this one, control inputs included; a node that reads it twice is there once. */
+  consumers(node: NodeDef): readonly NodeDef[];
+  /** Nodes whose tensors leave the graph by name. */
+  readonly outputs: ReadonlySet<string>;
+}
+
+/** `name`, `name:1`, `^name` and, in functions, `name:output:1`. */
+export function nodeName(ref: string): string {
+  const start = ref.startsWith('^') ? 1 : 0;
+  const colon = ref.indexOf(':');
+  return colon < 0 ? ref.slice(start) : ref.slice(start, colon);
+}
+
+export function isControl(ref: string): boolean {
+  return ref.startsWith('^');
+}
+
+export function mainGraph(graph: GraphDef, signatures: unknown[], constants: Constants): GraphView {
+  return view('the graph', graph.node, signatures.flatMap(signatureOutputs), constants);
+}
+
+/** A body of While, If or a partitioned call; its arguments are nodes of op Placeholder here as they are for tfjs. */
+export function functionGraph(definition: FunctionDef, constants: Constants): GraphView {
+  const parameters = (definition.signature.inputArg ?? []).map(({name}) => ({name, op: 'Placeholder', input: []}));
+  const name = `function '${definition.signature.name}'`;
+  return view(name, [...parameters, ...(definition.nodeDef ?? [])], Object.values(definition.ret ?? {}), constants);
+}
+
+function signatureOutputs(signature: unknown): string[] {
+  const outputs = (signature as {outputs?: Record<string, {name?: string}>} | undefined)?.outputs ?? {};
+  return Object.values(outputs).flatMap(({name}) => (typeof name === 'string' ? [name] : []));
+}
+
+function view(name: string, nodes: readonly NodeDef[], outputRefs: string[], constants: Constants): GraphView {
+  const byName = new Map<string, NodeDef>();
+  for (const node of nodes) {
+    if (byName.has(node.name)) throw new GraphError(`Two nodes of ${name} are called '${node.name}'.`);
+    byName.set(node.name, node);
+  }
+  const readers = new Map<NodeDef, Set<NodeDef>>();
+  for (const node of nodes) {
+    for (const ref of node.input ?? []) {
+      const producer = byName.get(nodeName(ref));
+      if (!producer) throw new GraphError(`Input '${ref}' of node '${node.name}' in ${name} does not exist.`);
+      const set = readers.get(producer) ?? new Set();
+      readers.set(producer, set.add(node));
+    }
+  }
+  const consumers = new Map([...readers].map(([node, set]) => [node, [...set]]));
+
+  const port = (ref: string): Port | undefined => {
+    const node = byName.get(nodeName(ref));
+    const parts = ref.split(':');
+    return node && {node, index: parts.length > 1 ? Number(parts[parts.length - 1]) : 0, ref};
+  };
+  const inputs = (node: NodeDef): Port[] =>
+    (node.input ?? []).filter(ref => !isControl(ref)).flatMap(ref => port(ref) ?? []);
+  return {
+    name, nodes, constants, port, inputs,
+    order: topologicalOrder(name, nodes, byName, consumers),
+    node: byName.get.bind(byName),
+    input: (node, i) => {
+      const ref = node.input?.[i];
+      return ref === undefined || isControl(ref) ? undefined : port(ref);
+    },
+    consumers: node => consumers.get(node) ?? [],
+    outputs: new Set(outputRefs.map(nodeName)),
+  }; // prettier-ignore
+}
+
+/** Kahn's algorithm. Loops of TensorFlow 1 close over NextIteration; any other cycle cannot run. */
+function topologicalOrder(
+  name: string,
+  nodes: readonly NodeDef[],
+  byName: ReadonlyMap<string, NodeDef>,
+  consumers: ReadonlyMap<NodeDef, readonly NodeDef[]>,
+): NodeDef[] {
+  const waiting = new Map(nodes.map(node => [node, new Set((node.input ?? []).map(nodeName)).size]));
+  const ready = nodes.filter(node => waiting.get(node) === 0);
+  let loops = false;
+  for (let i = 0; i < ready.length; i++) {
+    for (const reader of consumers.get(ready[i]) ?? []) {
+      const left = waiting.get(reader)! - 1;
+      waiting.set(reader, left);
+      if (left === 0) ready.push(reader);
+    }
+  }
+  if (ready.length === nodes.length) return ready;
+  const placed = new Set(ready);
+  for (const node of nodes) loops ||= !placed.has(node) && node.op === 'NextIteration';
+  if (!loops) {
+    const stuck = oneOnTheCycle(nodes.find(node => !placed.has(node))!, placed, byName);
+    throw new GraphError(`Node '${stuck.name}' of ${name} depends on itself.`);
+  }
+  return ready;
+}
+
+/** Walking to a producer that is stuck too must come round. */
+function oneOnTheCycle(start: NodeDef, placed: ReadonlySet<NodeDef>, byName: ReadonlyMap<string, NodeDef>): NodeDef {
+  const seen = new Set<NodeDef>();
+  let node = start;
+  while (!seen.has(node)) {
+    seen.add(node);
+    node = (node.input ?? []).map(ref => byName.get(nodeName(ref))!).find(producer => !placed.has(producer))!;
+  }
+  return node;
+}

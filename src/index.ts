@@ -1,0 +1,12 @@
+/**
+ * FlashAttention for TensorFlow.js. Importing this module registers the kernels and gradients for the backends cpu, wasm,
+ * tensorflow (tfjs-node), webgl and webgpu, and loads none of those backends.
+ */
+import './register';
+
+export {flashAttention, flashAttentionWithLse} from './op/flash_attention';
+export type {AttentionWithLse} from './op/flash_attention';
+export type {FlashAttentionOptions} from './op/arguments';
+export {mergeAttention} from './op/merge_attention';
+export {onlineSoftmax} from './op/online_softmax';
+export type {Layout, Precision} from '../kernels/options';
