@@ -3,12 +3,12 @@
  * so that a warm run takes a moment. A part that this machine cannot have is recorded with its reason in parts.json, where
  * the test run finds it.
  *
- * node .ci/setup.mjs [packages | tfjs-node | chromium | dawn | build …]   (all of them without arguments)
+ * node .ci/setup.mjs [packages | tfjs-node | chromium | dawn | kernels | build …]     (all without arguments)
  */
 import {mkdirSync, writeFileSync} from 'node:fs';
 import {dirname} from 'node:path';
+import {buildBundles, buildKernels, bundlesAreFresh, kernelsAreFresh} from './build.mjs';
 import {partsFile} from './parts.mjs';
-import {buildIsFresh, build} from './build.mjs';
 import {chromiumIsReady, dawnIsReady, prepareChromium, prepareDawn} from './setup/chromium.mjs';
 import {installPackages, packagesAreReady} from './setup/packages.mjs';
 import {Unavailable, locked, readJson} from './setup/steps.mjs';
@@ -19,7 +19,8 @@ const STEPS = [
   {name: 'tfjs-node', isReady: tfjsNodeIsReady, prepare: prepareTfjsNode, optional: true},
   {name: 'chromium', isReady: chromiumIsReady, prepare: prepareChromium, optional: true},
   {name: 'dawn', isReady: dawnIsReady, prepare: prepareDawn, optional: true},
-  {name: 'build', isReady: buildIsFresh, prepare: build},
+  {name: 'kernels', isReady: kernelsAreFresh, prepare: buildKernels},
+  {name: 'build', isReady: bundlesAreFresh, prepare: buildBundles},
 ];
 
 /** Null where the part is there, else the reason why this machine cannot have it. */

@@ -1,9 +1,9 @@
 /** What every set-up step shares: where things lie, how a child process runs, how progress is shown, one set-up at a time. */
 import {execFileSync, spawn} from 'node:child_process';
 import {createHash} from 'node:crypto';
-import {mkdirSync, readFileSync, rmSync, statSync, writeFileSync} from 'node:fs';
+import {mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
-import {join} from 'node:path';
+import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/[/\\]$/, '');
@@ -61,6 +61,13 @@ export async function step(what, work) {
 
 export function modified(path) {
   return statSync(path, {throwIfNoEntry: false})?.mtimeMs ?? 0;
+}
+
+/** Leaves a file that says: this was done from sources as old as `time`. */
+export function writeStamp(path, time) {
+  mkdirSync(dirname(path), {recursive: true});
+  writeFileSync(path, '');
+  utimesSync(path, time / 1000, time / 1000);
 }
 
 export function readJson(path) {
