@@ -1,0 +1,334 @@
+/**
+ * One table of calls for every backend. A record is a test case, a gradient case, a support question and a benchmark case alike.
+ *
+ * B batch, H query heads, Hkv key/value heads, Sq queries, Sk keys, D query/key width, Dv value width. Options that are tensors
+ * are written as how to fill them; inputs.ts makes the numbers from the case's seed.
+ */
+import type {Layout, NumberOptions} from '../kernels/options';
+
+export interface BiasOption {
+  /** Broadcasts to the scores of the case's rank. */
+  shape: number[];
+  /** Standard normal numbers, with these places overwritten. */
+  fill:
+    | 'normal'
+    | 'some −Infinity'
+    | 'some −1e9'
+    | 'some 3e38'
+    | 'some rows −Infinity'
+    | 'some rows −1e9'
+    | 'some rows lowest'
+    | 'everywhere −1e9'
+    | 'everywhere lowest';
+}
+
+export interface MaskOption {
+  shape: number[];
+  fill: 'random' | 'some rows none' | 'all' | 'none';
+}
+
+export interface CaseOptions extends Omit<NumberOptions, 'layout' | 'queryOffset'> {
+  /** A list is the int32 tensor [B]. */
+  queryOffset?: number | number[];
+  bias?: BiasOption;
+  mask?: MaskOption;
+  alibiSlopes?: 'perHead' | 'perBatchAndHead';
+  keyLengths?: number[];
+  segmentIds?: {query: number[][]; key: number[][]};
+  sinks?: boolean;
+}
+
+export interface Sizes {
+  B: number;
+  H: number;
+  Hkv: number;
+  Sq: number;
+  Sk: number;
+  D: number;
+  Dv: number;
+}
+
+export interface AttentionCase extends Sizes {
+  /** Unique in the table. */
+  name: string;
+  rank: 2 | 3 | 4;
+  layout: Layout;
+  options: CaseOptions;
+  /** Of the generator of the data. */
+  seed: number;
+  /** q and k are this times standard normal numbers. */
+  qkFactor: number;
+  /** The reference rounds score + bias to float32, as the contract's uniform row under −1e9 needs. */
+  float32Bias: boolean;
+  /** 'finite' where a row is one-hot by rounding alone, so that only finiteness of the gradients can be asked for. */
+  gradients: 'compared' | 'finite';
+  /** Part of the short selection for slow places. */
+  core: boolean;
+}
+
+type Given = Partial<Omit<AttentionCase, 'name' | 'seed'>>;
+
+/** A case from what differs from B1 H2 Sq5 Sk7 D8, rank 4, BHSD; Hkv follows H, Dv follows D. */
+export function attentionCase(name: string, given: Given = {}): AttentionCase {
+  const {H = given.rank && given.rank < 4 ? 1 : 2, D = 8, rank = 4, options = {}} = given;
+  const seed = [...name].reduce((hash, letter) => (Math.imul(hash, 31) + letter.codePointAt(0)!) >>> 0, 7) % 1e6;
+  return {
+    name, seed, options, rank, H, D,
+    B: 1, Hkv: H, Sq: 5, Sk: 7, Dv: D, layout: 'BHSD', qkFactor: 1, gradients: 'compared', core: false,
+    float32Bias: /−1e9$/.test(options.bias?.fill ?? '') && options.bias?.fill !== 'some −1e9',
+    ...given,
+  }; // prettier-ignore
+}
+
+/** The same case with one of the short selection's marks. */
+const core = (name: string, given: Given = {}): AttentionCase => attentionCase(name, {...given, core: true});
+const plain = attentionCase;
+
+/** Sizes of every case whose options are in question: no two axes alike, so that no two can be confused. */
+const SMALL = {B: 2, H: 4, Hkv: 2, Sq: 5, Sk: 7, D: 3, Dv: 6};
+const WIDE = {B: 2, H: 2, Sq: 19, Sk: 37, D: 8};
+const withOptions = (options: CaseOptions): Given => ({...WIDE, options});
+
+const sizes: AttentionCase[] = [
+  ...[1, 2, 7, 17, 63, 64, 65].flatMap(S => [
+    plain(`${S}×${S}`, {Sq: S, Sk: S, core: S === 65}),
+    plain(`${S}×${S} causal`, {Sq: S, Sk: S, options: {causal: true}}),
+  ]),
+  ...[[1, 64], [1, 65], [64, 1], [2, 130], [65, 64], [63, 65]].map(([Sq, Sk]) => plain(`${Sq}×${Sk}`, {Sq, Sk})),
+  core('113×203', {H: 1, Sq: 113, Sk: 203, D: 16}),
+  plain('113×203 causal', {H: 1, Sq: 113, Sk: 203, D: 16, options: {causal: true}}),
+  core('128×217 causal, grouped', {H: 2, Hkv: 1, Sq: 128, Sk: 217, D: 32, options: {causal: true}}),
+  plain('203×113 causal', {H: 1, Sq: 203, Sk: 113, D: 16, options: {causal: true}}),
+  core('more keys than a block', {H: 1, Sq: 3, Sk: 1030, D: 4}),
+  plain('more queries than a block', {H: 1, Sq: 1030, Sk: 3, D: 4}),
+  core('decode, grouped, 4 filled caches', {
+    B: 4, H: 8, Hkv: 2, Sq: 1, Sk: 300, D: 16, options: {keyLengths: [1, 300, 170, 64]},
+  }),
+  plain('short decode, causal by a tensor of offsets', {
+    B: 2, H: 4, Hkv: 2, Sq: 4, Sk: 257, D: 16, options: {causal: true, queryOffset: [100, 250], keyLengths: [104, 254]},
+  }),
+  ...[1, 3, 8, 32, 40, 59, 64, 96, 128, 256].map(D =>
+    plain(`width ${D}`, {H: 1, Sq: 17, Sk: 35, D, core: [1, 59, 64, 128, 256].includes(D)}),
+  ),
+  ...[[8, 59], [64, 32], [40, 256], [3, 1], [1, 3], [96, 128], [256, 64], [59, 40]].map(([D, Dv]) =>
+    plain(`width ${D}, values ${Dv}`, {H: 1, Sq: 17, Sk: 21, D, Dv, core: D === 64}),
+  ),
+]; // prettier-ignore
+
+const heads: AttentionCase[] = [
+  ...[[4, 2], [6, 3], [8, 1], [3, 1], [5, 5]].map(([H, Hkv]) => plain(`${H} heads on ${Hkv}`, {B: 2, H, Hkv, D: 3})),
+  core('BSHD', {...SMALL, layout: 'BSHD'}),
+  plain('BSHD, grouped, causal, 65×70', {...SMALL, Sq: 65, Sk: 70, layout: 'BSHD', options: {causal: true}}),
+  plain('BSHD, multi-query, keyLengths, sinks', {
+    ...SMALL, Hkv: 1, layout: 'BSHD', options: {keyLengths: [3, 6], sinks: true},
+  }),
+  plain('BSHD, dropout, bias', {
+    ...SMALL, layout: 'BSHD', options: {dropout: 0.3, seed: 5, bias: {shape: [4, 5, 7], fill: 'normal'}},
+  }),
+  core('rank 3', {rank: 3, B: 3}),
+  plain('rank 3, BSHD', {rank: 3, B: 3, layout: 'BSHD'}),
+  plain('rank 2', {rank: 2}),
+  plain('rank 2, BSHD', {rank: 2, layout: 'BSHD'}),
+  plain('rank 3, every small option', {
+    rank: 3, B: 2, Dv: 4,
+    options: {alibiSlopes: 'perBatchAndHead', keyLengths: [4, 7], queryOffset: [1, 2], causal: true, sinks: true},
+  }),
+  plain('rank 2, every small option', {
+    rank: 2, Dv: 4, options: {alibiSlopes: 'perHead', keyLengths: [5], causal: true, sinks: true, softcap: 2},
+  }),
+  plain('rank 3, segments', {
+    rank: 3, B: 2, options: {segmentIds: {query: [[0, 0, 1, 1, 2], [3, 3, 3, 4, 4]], key: [[0, 0, 0, 1, 1, 1, 1], [4, 4, 3, 3, 3, 4, 4]]}},
+  }),
+]; // prettier-ignore
+
+const position: AttentionCase[] = [
+  core('causal', withOptions({causal: true})),
+  plain('causal, offset 0', withOptions({causal: true, queryOffset: 0})),
+  plain('causal, offset 5', withOptions({causal: true, queryOffset: 5})),
+  core('causal, offset −4', withOptions({causal: true, queryOffset: -4})),
+  plain('causal, offset −100: nothing visible', withOptions({causal: true, queryOffset: -100})),
+  plain('causal, offset 1000: all visible', withOptions({causal: true, queryOffset: 1000})),
+  core('causal, offsets per batch', withOptions({causal: true, queryOffset: [-7, 11]})),
+  plain('causal, more queries than keys', {...WIDE, Sq: 37, Sk: 19, options: {causal: true}}),
+  plain('window [3, ∞]', withOptions({window: [3, -1]})),
+  plain('window [∞, 2]', withOptions({window: [-1, 2]})),
+  core('window [2, 4]', withOptions({window: [2, 4]})),
+  plain('window [0, 0]', withOptions({window: [0, 0]})),
+  plain('window [∞, ∞]', withOptions({window: [-1, -1]})),
+  plain('window wider than int32 sums', withOptions({window: [2 ** 31 - 1, 2 ** 31 - 1]})),
+  plain('window [6, ∞] × causal', withOptions({window: [6, -1], causal: true})),
+  plain('window [6, 3] × causal', withOptions({window: [6, 3], causal: true})),
+  plain('window [2, 1] × offset −3', withOptions({window: [2, 1], queryOffset: -3})),
+  plain('window [2, 1] × offset 30: some see nothing', withOptions({window: [2, 1], queryOffset: 30})),
+  core('window × causal × offsets per batch', withOptions({window: [5, 2], causal: true, queryOffset: [-6, 20]})),
+  plain('window × offsets per batch', withOptions({window: [5, 2], queryOffset: [-6, 25]})),
+  core('long window × causal over tiles', {H: 1, Sq: 130, Sk: 200, D: 8, options: {window: [40, -1], causal: true}}),
+  plain('keyLengths', withOptions({keyLengths: [20, 37]})),
+  plain('keyLengths 0 and 1', withOptions({keyLengths: [0, 1]})),
+  plain('keyLengths clamped', withOptions({keyLengths: [-3, 1000]})),
+  core('keyLengths × causal', withOptions({keyLengths: [9, 30], causal: true})),
+  plain('keyLengths × causal × offset 0', withOptions({keyLengths: [9, 30], causal: true, queryOffset: 0})),
+  plain('keyLengths × window', withOptions({keyLengths: [12, 33], window: [4, 1]})),
+  plain('keyLengths × causal × offsets per batch', withOptions({keyLengths: [9, 30], causal: true, queryOffset: [2, -5]})),
+  core('alibi', withOptions({alibiSlopes: 'perHead'})),
+  plain('alibi per batch', withOptions({alibiSlopes: 'perBatchAndHead'})),
+  plain('alibi × offset 3', withOptions({alibiSlopes: 'perHead', queryOffset: 3})),
+  plain('alibi × offset −8 × causal', withOptions({alibiSlopes: 'perHead', queryOffset: -8, causal: true})),
+  core('alibi × offsets per batch', withOptions({alibiSlopes: 'perBatchAndHead', queryOffset: [40, -2]})),
+  plain('alibi × keyLengths × causal', withOptions({alibiSlopes: 'perHead', keyLengths: [11, 36], causal: true})),
+];
+
+const segmentsOf = (...lengths: number[]): number[] => lengths.flatMap((n, id) => Array<number>(n).fill(id));
+const content: AttentionCase[] = [
+  core('segments', withOptions({
+    segmentIds: {query: [segmentsOf(5, 9, 5), segmentsOf(19)], key: [segmentsOf(20, 10, 7), segmentsOf(1, 36)]},
+  })),
+  plain('segments × causal', {
+    B: 1, Sq: 30, Sk: 30, options: {
+      causal: true, segmentIds: {query: [segmentsOf(7, 11, 12)], key: [segmentsOf(7, 11, 12)]},
+    },
+  }),
+  plain('segments that never meet', withOptions({
+    segmentIds: {query: [segmentsOf(19), segmentsOf(9, 10)], key: [Array(37).fill(-5), segmentsOf(36, 1)]},
+  })),
+  plain('segments × keyLengths × sinks', withOptions({
+    segmentIds: {query: [segmentsOf(5, 9, 5), segmentsOf(10, 9)], key: [segmentsOf(20, 10, 7), segmentsOf(1, 36)]},
+    keyLengths: [25, 1], sinks: true,
+  })),
+  core('mask', withOptions({mask: {shape: [2, 1, 19, 37], fill: 'random'}})),
+  plain('mask of true', withOptions({mask: {shape: [1, 1, 1, 1], fill: 'all'}})),
+  plain('mask of false', withOptions({mask: {shape: [1, 1, 1, 1], fill: 'none'}})),
+  core('mask hides whole rows', withOptions({mask: {shape: [19, 37], fill: 'some rows none'}})),
+  plain('mask × bias', withOptions({mask: {shape: [37], fill: 'random'}, bias: {shape: [2, 19, 37], fill: 'normal'}})),
+  plain('mask × causal × keyLengths', withOptions({mask: {shape: [19, 37], fill: 'random'}, causal: true, keyLengths: [8, 35]})),
+  plain('softcap 2', withOptions({softcap: 2})),
+  plain('softcap 0.1', withOptions({softcap: 0.1})),
+  plain('softcap 1e6', withOptions({softcap: 1e6})),
+  core('softcap × bias', withOptions({softcap: 1.5, bias: {shape: [2, 2, 19, 37], fill: 'normal'}})),
+  plain('softcap × causal × sinks', withOptions({softcap: 1.5, causal: true, sinks: true})),
+  plain('softcap × alibi × bias', withOptions({softcap: 3, alibiSlopes: 'perHead', bias: {shape: [19, 37], fill: 'some −Infinity'}})),
+  plain('scale 1', withOptions({scale: 1})),
+  plain('scale −0.7', withOptions({scale: -0.7})),
+  plain('scale 0', withOptions({scale: 0})),
+  core('sinks', withOptions({sinks: true})),
+  core('sinks × nothing visible', withOptions({sinks: true, mask: {shape: [1], fill: 'none'}})),
+  plain('sinks × keyLengths 0', withOptions({sinks: true, keyLengths: [0, 12]})),
+  plain('sinks × causal × offset −9', withOptions({sinks: true, causal: true, queryOffset: -9})),
+  plain('sinks × grouped × window', {...WIDE, H: 4, Hkv: 2, options: {sinks: true, window: [3, 3]}}),
+  plain('sinks × bias', withOptions({sinks: true, bias: {shape: [2, 1, 1, 37], fill: 'normal'}})),
+  plain('sinks × −1e9 everywhere', withOptions({sinks: true, bias: {shape: [1], fill: 'everywhere −1e9'}})),
+  core('dropout', withOptions({dropout: 0.25, seed: 1})),
+  plain('dropout 0.9, seed 2^32 − 1', withOptions({dropout: 0.9, seed: 2 ** 32 - 1})),
+  plain('dropout 0 with a seed', withOptions({dropout: 0, seed: 3})),
+  plain('dropout × causal', withOptions({dropout: 0.4, seed: 77, causal: true})),
+  plain('dropout × grouped × keyLengths', {...WIDE, H: 4, Hkv: 2, options: {dropout: 0.4, seed: 8, keyLengths: [13, 37]}}),
+  plain('dropout × sinks × mask', withOptions({dropout: 0.5, seed: 9, sinks: true, mask: {shape: [19, 37], fill: 'some rows none'}})),
+  core('dropout × bias × softcap', withOptions({dropout: 0.1, seed: 10, softcap: 2, bias: {shape: [2, 19, 1], fill: 'normal'}})),
+  plain('dropout over tiles', {H: 1, Sq: 70, Sk: 150, D: 8, options: {dropout: 0.3, seed: 123456789, causal: true}}),
+  plain('dropout × window × alibi, BSHD', {
+    ...WIDE, layout: 'BSHD', options: {dropout: 0.2, seed: 4, window: [8, 8], alibiSlopes: 'perHead'},
+  }),
+]; // prettier-ignore
+
+/** Every way to broadcast along the axes of `full`. */
+function broadcasts(full: number[]): number[][] {
+  return full.reduce<number[][]>((shapes, n) => shapes.flatMap(shape => [[...shape, n], [...shape, 1]]), [[]]);
+}
+
+const biasShapes: [Given, number[]][] = [
+  ...broadcasts([2, 4, 5, 7]).map((shape): [Given, number[]] => [SMALL, shape]),
+  ...[[], [7], [1], [5, 7], [5, 1], [1, 7], [4, 5, 7], [4, 1, 1], [4, 1, 7], [1, 5, 1]].map(
+    (shape): [Given, number[]] => [SMALL, shape],
+  ),
+  ...[[3, 5, 7], [3, 1, 1], [1, 5, 7], [3, 1, 7], [5, 7], [7]].map((shape): [Given, number[]] => [{rank: 3, B: 3}, shape]),
+  ...[[5, 7], [5, 1], [1, 7], [7], []].map((shape): [Given, number[]] => [{rank: 2}, shape]),
+]; // prettier-ignore
+const broadcast: AttentionCase[] = [
+  ...biasShapes.map(([given, shape]) =>
+    plain(`bias [${shape}]${given.rank ? `, rank ${given.rank}` : ''}`, {
+      ...given, options: {bias: {shape, fill: 'normal'}}, core: /^(2,4,5,7|1,4,1,7|5,1|4,1,1)$/.test(`${shape}`),
+    }),
+  ),
+  ...biasShapes.map(([given, shape]) =>
+    plain(`mask [${shape}]${given.rank ? `, rank ${given.rank}` : ''}`, {...given, options: {mask: {shape, fill: 'random'}}}),
+  ),
+  plain('bias [2,1,65,70] over tiles', {B: 2, H: 2, Sq: 65, Sk: 70, options: {bias: {shape: [2, 1, 65, 70], fill: 'normal'}}}),
+  plain('bias [2,1,1] over tiles', {B: 2, H: 2, Sq: 65, Sk: 70, options: {bias: {shape: [2, 1, 1], fill: 'normal'}, causal: true}}),
+]; // prettier-ignore
+
+const extremes: AttentionCase[] = [
+  ...(['some −Infinity', 'some rows −Infinity', 'some −1e9', 'some rows −1e9', 'some rows lowest', 'everywhere −1e9',
+    'everywhere lowest', 'some 3e38'] as const).flatMap(fill => [
+    plain(`bias ${fill}`, {...withOptions({bias: {shape: [2, 1, 19, 37], fill}}), core: /rows|every/.test(fill)}),
+    plain(`bias ${fill} × causal × keyLengths`, withOptions({bias: {shape: [19, 37], fill}, causal: true, keyLengths: [21, 35]})),
+  ]),
+  plain('bias everywhere −1e9 over tiles', {H: 1, Sq: 70, Sk: 140, options: {bias: {shape: [1, 140], fill: 'everywhere −1e9'}}}),
+  plain('bias everywhere lowest over tiles', {H: 1, Sq: 70, Sk: 140, options: {bias: {shape: [70, 1], fill: 'everywhere lowest'}}}),
+  plain('bias some rows −1e9 × dropout', withOptions({
+    bias: {shape: [2, 1, 19, 37], fill: 'some rows −1e9'}, dropout: 0.3, seed: 6,
+  })),
+  core('q and k around 1e4', {...WIDE, qkFactor: 1e4, gradients: 'finite'}),
+  plain('q and k around 1e4, causal, scale 1', {...WIDE, qkFactor: 1e4, gradients: 'finite', options: {causal: true, scale: 1}}),
+  core('scores near float32’s range', {...WIDE, D: 1, Dv: 8, qkFactor: 5e18, gradients: 'finite', options: {scale: 1}}),
+  plain('products beyond float32’s range, scores within', {
+    ...WIDE, D: 1, Dv: 8, qkFactor: 3e19, gradients: 'finite', options: {scale: 0.01},
+  }),
+  plain('scores of 30', {...WIDE, qkFactor: 4}),
+]; // prettier-ignore
+
+const empty: AttentionCase[] = [
+  core('no queries', {Sq: 0}),
+  core('no keys', {Sk: 0}),
+  plain('no batch', {B: 0}),
+  plain('no queries, no keys', {Sq: 0, Sk: 0}),
+  core('no keys, sinks', {Sk: 0, options: {sinks: true}}),
+  plain('no queries, sinks', {Sq: 0, options: {sinks: true}}),
+  plain('no keys, bias, mask, causal', {
+    Sk: 0, options: {bias: {shape: [5, 0], fill: 'normal'}, mask: {shape: [1, 0], fill: 'all'}, causal: true},
+  }),
+  plain('no batch, keyLengths, offsets', {B: 0, options: {keyLengths: [], queryOffset: [], causal: true}}),
+  plain('no keys, BSHD, grouped', {...SMALL, Sk: 0, layout: 'BSHD'}),
+  plain('no keys, rank 2', {rank: 2, Sk: 0}),
+  plain('no queries, rank 3, bias', {rank: 3, B: 2, Sq: 0, options: {bias: {shape: [0, 7], fill: 'normal'}}}),
+  plain('no keys, dropout', {Sk: 0, options: {dropout: 0.5, seed: 1}}),
+]; // prettier-ignore
+
+const ids = (...values: number[]): number[] => values;
+const everything: AttentionCase[] = [
+  core('everything at once', {
+    B: 2, H: 4, Hkv: 2, Sq: 11, Sk: 13, D: 5, Dv: 3, layout: 'BSHD',
+    options: {
+      causal: true, window: [9, 3], queryOffset: [2, 4], keyLengths: [12, 10], scale: 0.4, softcap: 2,
+      bias: {shape: [4, 1, 13], fill: 'some −Infinity'}, mask: {shape: [2, 1, 11, 13], fill: 'random'},
+      alibiSlopes: 'perBatchAndHead', sinks: true, dropout: 0.2, seed: 42,
+      segmentIds: {
+        query: [ids(0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1), ids(7, 7, 7, 7, 7, 7, 7, 7, 7, 8, 8)],
+        key: [ids(0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1), ids(7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 8, 8)],
+      },
+    },
+  }),
+  plain('everything but dropout, rank 3', {
+    rank: 3, B: 2, Sq: 11, Sk: 13, D: 5, Dv: 3,
+    options: {
+      causal: true, window: [9, 3], queryOffset: 2, keyLengths: [12, 10], scale: 0.4, softcap: 2,
+      bias: {shape: [2, 1, 13], fill: 'normal'}, mask: {shape: [11, 13], fill: 'random'}, alibiSlopes: 'perHead', sinks: true,
+    },
+  }),
+]; // prettier-ignore
+
+const precision: AttentionCase[] = (['float16', 'float16x2'] as const).flatMap(name => [
+  plain(`precision ${name}`, {H: 2, Sq: 70, Sk: 130, D: 64, options: {precision: name}, core: true}),
+  plain(`precision ${name}, causal, grouped`, {H: 4, Hkv: 2, Sq: 65, Sk: 65, D: 32, options: {precision: name, causal: true}}),
+  plain(`precision ${name}, keyLengths, bias`, withOptions({precision: name, keyLengths: [9, 37], bias: {shape: [37], fill: 'normal'}})),
+]); // prettier-ignore
+
+export const CASES: readonly AttentionCase[] = [
+  ...sizes, ...heads, ...position, ...content, ...broadcast, ...extremes, ...empty, ...everything, ...precision,
+]; // prettier-ignore
+
+/** The case of that name. */
+export function caseNamed(name: string): AttentionCase {
+  const found = CASES.find(c => c.name === name);
+  if (!found) throw new Error(`The table has no case '${name}'.`);
+  return found;
+}

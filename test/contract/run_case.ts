@@ -1,0 +1,114 @@
+/** Holds one case to the contract on the current backend: output, lse and every gradient. */
+import * as tf from '@tensorflow/tfjs-core';
+import {flashAttention, flashAttentionWithLse} from '../../src';
+import type {FlashAttentionOptions} from '../../src';
+import type {AttentionCase} from '../cases';
+import {chainApplies} from '../chain';
+import {allowance, expectClose} from '../closeness';
+import {makeCotangents, makeInputs, shapesOfCase} from '../inputs';
+import type {CaseInputs} from '../inputs';
+import {referenceAttention, referenceGradients} from '../reference';
+import type {ReferenceResult} from '../reference';
+import {runChain, runWithGradients, toTensors} from './run';
+import type {CaseTensors, GradientName, Run, Values} from './run';
+
+/** The options as a caller writes them. */
+export function optionsOf(c: AttentionCase, x: Partial<CaseTensors>): FlashAttentionOptions {
+  const {bias: _bias, mask: _mask, alibiSlopes: _slopes, keyLengths: _lengths, ...rest} = c.options;
+  const {segmentIds: _segments, sinks: _sinks, queryOffset, ...numbers} = rest;
+  return {
+    ...numbers,
+    ...(c.layout !== 'BHSD' && {layout: c.layout}),
+    ...(queryOffset !== undefined && {queryOffset: typeof queryOffset === 'number' ? queryOffset : x.queryOffset}),
+    ...(x.bias && {bias: x.bias}),
+    ...(x.mask && {mask: x.mask}),
+    ...(x.alibiSlopes && {alibiSlopes: x.alibiSlopes as tf.Tensor}),
+    ...(x.keyLengths && {keyLengths: x.keyLengths}),
+    ...(x.querySegments && {segmentIds: {query: x.querySegments, key: x.keySegments!}}),
+    ...(x.sinks && {sinks: x.sinks}),
+  } as FlashAttentionOptions;
+}
+
+export const runFlash = (c: AttentionCase, inputs: CaseInputs): Promise<Run> =>
+  runWithGradients(c, inputs, x => flashAttentionWithLse(x.q, x.k, x.v, optionsOf(c, x)));
+
+/** The output alone, by the op that gives nothing else. */
+export async function runForward(c: AttentionCase, inputs: CaseInputs): Promise<Values> {
+  const x = toTensors(inputs);
+  const output = flashAttention(x.q, x.k, x.v, optionsOf(c, x));
+  const values = await output.data();
+  tf.dispose([x, output]);
+  return values as Values;
+}
+
+/** Holds one case to the contract. */
+export async function checkCase(c: AttentionCase): Promise<void> {
+  const inputs = makeInputs(c);
+  const output = await runForward(c, inputs);
+  const flash = await runFlash(c, inputs);
+  const chain = chainApplies(c) ? await runChain(c, inputs) : undefined;
+  checkAgainstReference(c, inputs, {...flash}, chain);
+  // The op without lse may take another way through the kernels: it is held to the same.
+  checkForward(c, inputs, output, chain);
+}
+
+/** The contract's absolute terms, by precision. */
+const FLOORS = {
+  float32: {output: 4e-6, gradient: 2e-5},
+  float16x2: {output: 1e-5, gradient: 2e-5},
+} as const;
+
+function checkForward(c: AttentionCase, inputs: CaseInputs, output: Values, chain?: Run): void {
+  const reference = referenceFor(c, inputs);
+  holdTo(c, 'output of flashAttention', output, chain?.output, reference.map(r => r.output), shapesOfCase(c).output, 'output');
+}
+
+export function checkAgainstReference(c: AttentionCase, inputs: CaseInputs, run: Run, chain?: Run): void {
+  const shapes = shapesOfCase(c);
+  const references = referenceFor(c, inputs);
+  holdTo(c, 'output', run.output, chain?.output, references.map(r => r.output), shapes.output, 'output');
+  holdTo(c, 'lse', run.lse, chain?.lse, references.map(r => r.lse), shapes.lse, 'output');
+
+  if (c.gradients === 'finite') {
+    for (const [name, values] of Object.entries(run.gradients)) {
+      const wrong = Array.from(values).findIndex(x => !Number.isFinite(x));
+      if (wrong >= 0) throw new Error(`${c.name}: gradient of ${name}[${wrong}] is ${values[wrong]}, expected a finite number`);
+    }
+    return;
+  }
+  const {dOutput, dLse} = makeCotangents(c);
+  const gradients = casesToCompare(c).map(r => referenceGradients(r, inputs, dOutput.values, dLse.values));
+  for (const name of Object.keys(gradients[0]) as GradientName[]) {
+    const expected = gradients.map(g => g[name]!);
+    holdTo(c, `gradient of ${name}`, run.gradients[name]!, chain?.gradients[name], expected, inputs[name]!.shape, 'gradient');
+  }
+}
+
+/** 'float16' may be served in float32, so that either reference will do, each with its own allowance. */
+function casesToCompare(c: AttentionCase): AttentionCase[] {
+  const float32: AttentionCase = {...c, options: {...c.options, precision: 'float32'}};
+  return c.options.precision === 'float16' ? [float32, c] : [float32];
+}
+
+function referenceFor(c: AttentionCase, inputs: CaseInputs): ReferenceResult[] {
+  return casesToCompare(c).map(r => referenceAttention(r, inputs));
+}
+
+function holdTo(
+  c: AttentionCase,
+  what: string,
+  actual: Values,
+  chain: Values | undefined,
+  [float32, float16]: Float64Array[],
+  shape: readonly number[],
+  kind: 'output' | 'gradient',
+): void {
+  const floors = FLOORS[c.options.precision === 'float16x2' ? 'float16x2' : 'float32'];
+  const message = `${c.name}: ${what}`;
+  try {
+    expectClose(message, actual, float32, allowance(kind, chain ?? float32, float32, floors[kind]), shape);
+  } catch (error) {
+    if (!float16) throw error;
+    expectClose(message, actual, float16, allowance(kind, float16, float16, 4e-3), shape);
+  }
+}
