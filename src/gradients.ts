@@ -5,7 +5,7 @@
 import {engine, keep, mul, sub, sum, tidy, zeros} from '@tensorflow/tfjs-core';
 import type {GradConfig, NamedAttrMap, Tensor} from '@tensorflow/tfjs-core';
 import type {InputName} from '../kernels/problem';
-import {composedBackward} from './backends/composed';
+import {composedBackward, composedForward} from './backends/composed';
 import {asAttrMap, asInputMap, FlashAttention, FlashAttentionGrad, nameInputs, OnlineSoftmax} from './op/kernels';
 import type {FlashAttentionAttrs, FlashAttentionGradAttrs, WantedGradient} from './op/kernels';
 import {isGradientTaped} from './op/tape';
@@ -22,7 +22,11 @@ export const flashAttentionGradient: GradConfig = {
     const taped = isGradientTaped();
 
     const gradients = (wanted: WantedGradient): Tensor[] => {
-      if (taped) return composedBackward(problem, inputs, {output, lse, lseLow, dOutput, dLse}, wanted);
+      if (taped) {
+        // tfjs records the saved copy of an output before the op itself, so no gradient flows back through it
+        // (tf.exp's second derivative fails for the same reason): the output is computed again from the inputs.
+        return composedBackward(problem, inputs, {...composedForward(problem, inputs), dOutput, dLse}, wanted);
+      }
       const list = [...inputNames.map(name => inputs[name]!), output, lse, lseLow, dOutput, dLse];
       const gradAttrs: FlashAttentionGradAttrs = {problem, inputNames, wanted};
       return engine().runKernel(FlashAttentionGrad, asInputMap(list), asAttrMap(gradAttrs)) as unknown as Tensor[];

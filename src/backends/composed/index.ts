@@ -9,6 +9,7 @@ import {composedForward} from './forward';
 import {BLOCK_ROWS} from './row_block';
 
 export {composedBackward} from './backward';
+export {composedForward} from './forward';
 
 /** Scores, weights and a couple of intermediates of one block live at once. */
 const LIVE_BLOCKS = 4;
