@@ -37,7 +37,8 @@ export function chainAttention(c: AttentionCase, host: CaseInputs, x: ChainArgum
   const sink = x.sinks && tf.reshape(x.sinks, [1, H, 1, 1]);
   let max: tf.Tensor = tf.max(tf.where(visible, scores, tf.fill(scores.shape, -Infinity)), -1, true);
   if (sink) max = tf.maximum(max, tf.tile(sink, [B, 1, Sq, 1]));
-  const isEmpty = sink ? tf.fill(max.shape, false, 'bool') : tf.equal(tf.max(seen, -1, true), 0);
+  // From host data alone: tfjs's comparisons have no gradient.
+  const isEmpty = tf.equal(tf.max(seen, -1, true), sink ? -1 : 0);
   max = constantOf(tf.where(isEmpty, tf.zerosLike(max), max));
   // Selected before and after exp: what is hidden may overflow there, and 0 · ∞ would spoil the gradient.
   const hidden = tf.zerosLike(scores);
