@@ -2,6 +2,7 @@
 import type {DataId, KernelBackend, TensorInfo, TypedArray} from '@tensorflow/tfjs-core';
 import {gradientOfBias, gradientOfQueries, gradientOfSinks, gradientsOfKeysAndValues} from '../../kernels/cpu/backward';
 import {attentionForward} from '../../kernels/cpu/forward';
+import {onlineSoftmaxRows} from '../../kernels/cpu/online_softmax';
 import {KEY_TILE, QUERY_TILE} from '../../kernels/cpu/scores';
 import type {AttentionArrays} from '../../kernels/cpu/scores';
 import {shapesOf} from '../../kernels/problem';
@@ -28,6 +29,10 @@ export const loops: Implementation = {
     };
   },
   backward: (call, backend) => gradients(call, backend),
+  onlineSoftmax: (logits, backend) => {
+    const [rows, classes] = logits.shape;
+    return make(backend, [rows, classes], onlineSoftmaxRows(read(logits, backend), rows, classes));
+  },
   plan: ({D, Dv}) => ({
     tiles: {queries: QUERY_TILE, keys: KEY_TILE},
     extraBytes: 8 * ((QUERY_TILE + KEY_TILE) * D + (QUERY_TILE + KEY_TILE) * Dv + QUERY_TILE * KEY_TILE),
@@ -36,13 +41,12 @@ export const loops: Implementation = {
 
 function gradients({problem, inputs, saved, wanted}: BackwardCall, backend: KernelBackend): TensorInfo[] {
   const arrays = arraysOf(inputs, backend);
-  const read = (info: TensorInfo): Float32Array => arrayOf(info, backend) as Float32Array;
   const kept = {
-    output: read(saved.output),
-    lse: read(saved.lse),
-    lseLow: read(saved.lseLow),
-    dOutput: read(saved.dOutput),
-    dLse: read(saved.dLse),
+    output: read(saved.output, backend),
+    lse: read(saved.lse, backend),
+    lseLow: read(saved.lseLow, backend),
+    dOutput: read(saved.dOutput, backend),
+    dLse: read(saved.dLse, backend),
   };
   switch (wanted) {
     case 'q':
@@ -66,6 +70,11 @@ function arraysOf(inputs: AttentionInputs<TensorInfo>, backend: KernelBackend): 
 
 function arrayOf(info: TensorInfo, backend: KernelBackend): TypedArray {
   return (backend as unknown as ArrayBackend).data.get(info.dataId).values;
+}
+
+/** A float32 tensor's numbers. */
+function read(info: TensorInfo, backend: KernelBackend): Float32Array {
+  return arrayOf(info, backend) as Float32Array;
 }
 
 function make(backend: KernelBackend, shape: number[], values: Float32Array): TensorInfo {
