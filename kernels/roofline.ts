@@ -89,17 +89,21 @@ export function productWork(n: number, d: number, bytesPerElement: number): Work
 }
 
 /**
- * matMul, softmax, matMul as three ops: the scores are written, read, written as probabilities and read again, whether visible or
- * not; each op between reads and writes them once more.
+ * What matMul, softmax, matMul as three ops move of the scores, visible or not: written, read, written as probabilities and read
+ * again; each op between reads and writes them once more.
  */
+export function scoreTraffic({B, H, Sq, Sk, scorePasses = 0}: AttentionSizes, bytesPerElement: number): number {
+  return (4 + 2 * scorePasses) * bytesPerElement * B * H * Sq * Sk;
+}
+
+/** matMul, softmax, matMul: operands once, besides the scores' traffic; two matrices of scores held at once. */
 export function unfusedWork(sizes: AttentionSizes, bytesPerElement: number): Work {
-  const {B, H, Sq, Sk, D, Dv, scorePasses = 0} = sizes;
-  const scoreBytes = bytesPerElement * B * H * Sq * Sk;
+  const {B, H, Sq, Sk, D, Dv} = sizes;
   return {
     flops: 2 * B * H * Sq * Sk * (D + Dv),
-    bytes: operandBytes(sizes, bytesPerElement) + (4 + 2 * scorePasses) * scoreBytes,
+    bytes: operandBytes(sizes, bytesPerElement) + scoreTraffic(sizes, bytesPerElement),
     onChipBytes: 0,
-    extraBytes: 2 * scoreBytes,
+    extraBytes: 2 * bytesPerElement * B * H * Sq * Sk,
   };
 }
 

@@ -30,8 +30,9 @@ export const composed: Implementation = {
   plan: (problem: AttentionProblem) => {
     const rows = Math.min(BLOCK_ROWS, problem.Sq);
     return {
-      tiles: {rows, keys: problem.Sk},
+      tiles: {queries: rows, keys: problem.Sk},
       extraBytes: LIVE_BLOCKS * 4 * problem.B * problem.H * rows * problem.Sk,
+      scoresInMainMemory: true,
     };
   },
 };
