@@ -149,7 +149,7 @@ function writeRow(
     return;
   }
   for (let c = 0; c < Dv; c++) output[to + c] = accumulator[base + c] / sum;
-  const exact = max + Math.log(sum);
-  lse[row] = exact;
-  lseLow[row] = Number.isFinite(lse[row]) ? exact - lse[row] : 0;
+  const logSum = Math.log(sum);
+  lse[row] = max + logSum;
+  lseLow[row] = Number.isFinite(lse[row]) ? max - lse[row] + logSum : 0; // in this order: max may be 3e38
 }

@@ -98,6 +98,9 @@ export function scoreTiles(problem: AttentionProblem, arrays: AttentionArrays) {
         const segment = querySegments[b * Sq + i];
         for (let c = 0; c < keys; c++) if (keySegments[b * Sk + j0 + c] !== segment) scores[row + c] = -Infinity;
       }
+      // A score is a float32, as on every other backend: under a bias of −1e9 everywhere the row is uniform, and lse + lseLow
+      // holds its maximum exactly.
+      for (let c = row; c < row + keys; c++) scores[c] = Math.fround(scores[c]);
       const {from, to} = visibleKeys(problem, i, offset);
       if (from > j0) scores.fill(-Infinity, row, row + Math.min(from - j0, width));
       const end = Math.max(0, Math.min(to - j0, keys));
