@@ -53,6 +53,8 @@ export function useBackend(backend: NodeBackend): void {
 }
 
 async function loadBackend(backend: NodeBackend): Promise<void> {
+  // tfjs-core alone has no gradients of its ops: the union package brings them.
+  await import('@tensorflow/tfjs');
   switch (backend) {
     case 'cpu':
       await import('@tensorflow/tfjs-backend-cpu');

@@ -1,0 +1,3 @@
+import {contractInPage} from '../harness/contract';
+
+contractInPage('webgl');

@@ -1,0 +1,3 @@
+import {contractOnNode} from '../harness/contract';
+
+contractOnNode('wasm');
