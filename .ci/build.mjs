@@ -5,7 +5,7 @@
 import {existsSync, mkdirSync, readdirSync, rmSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath, pathToFileURL} from 'node:url';
-import {cache, execute, modified, root, step, writeStamp} from './setup/steps.mjs';
+import {cache, execute, locked, modified, root, step, writeStamp} from './setup/steps.mjs';
 
 /** The owner's script exports `build()`, which writes into generated/. */
 const kernelsScript = join(root, 'kernels/wasm/build.mjs');
@@ -25,6 +25,11 @@ export async function buildKernels() {
   const {build} = await import(pathToFileURL(kernelsScript));
   await step('compiling the WebAssembly kernels', build);
   writeStamp(kernelsStamp, start);
+}
+
+/** For what starts without the set-up: other shells may be doing the same. */
+export async function ensureKernels() {
+  if (!kernelsAreFresh()) await locked(async () => kernelsAreFresh() || buildKernels());
 }
 
 const BUNDLE_SOURCES = ['src', 'kernels', 'package.json', 'tsconfig.json', 'rollup.config.mjs'].map(path => join(root, path));
@@ -58,8 +63,8 @@ function inside(path) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   try {
-    if (!kernelsAreFresh()) await buildKernels();
-    await buildBundles();
+    await ensureKernels();
+    await locked(buildBundles);
   } catch (error) {
     console.error(`build: ${error.message}`);
     process.exit(1);

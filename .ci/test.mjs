@@ -5,11 +5,11 @@
  */
 import {spawnSync} from 'node:child_process';
 import {join} from 'node:path';
-import {buildKernels, kernelsAreFresh} from './build.mjs';
+import {ensureKernels} from './build.mjs';
 import {gpuEnvironment} from './environment.mjs';
 import {root} from './setup/steps.mjs';
 
-if (!kernelsAreFresh()) await buildKernels();
+await ensureKernels();
 const args = process.argv.slice(2).filter(arg => arg !== '--full');
 const env = {...process.env, ...gpuEnvironment(), TF_CPP_MIN_LOG_LEVEL: '2'};
 if (process.argv.includes('--full')) env.FULL_TABLE = '1';

@@ -1,0 +1,59 @@
+/**
+ * How fast are the plain loops of backend cpu against the chain of the same backend, and how much memory do they take?
+ *
+ * npm run bench -- loops [N]            H4 D64; verified against float64 first
+ */
+import '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type {Tensor4D} from '@tensorflow/tfjs-core';
+import {flashAttention} from '../../src';
+import {forceImplementation} from '../../src/register';
+import {attentionCase} from '../cases';
+import {chain} from './chain';
+import {peakRise, timeInTurn} from './measure';
+import {verify} from './verify';
+
+const H = 4;
+const D = 64;
+const N = Number(process.argv[2] ?? 1024);
+const gflop = (4 * H * N * N * D) / 1e9;
+
+async function main(): Promise<void> {
+  await tf.setBackend('cpu');
+  forceImplementation('loops');
+  for (const causal of [false, true]) {
+    await verify(attentionCase(`loops${causal ? ' causal' : ''}`, {H, Sq: 256, Sk: 256, D, options: {causal}}));
+  }
+  console.log('All results match.');
+
+  const [q, k, v] = [1, 2, 3].map(seed => tf.randomNormal([1, H, N, D], 0, 1, 'float32', seed) as Tensor4D);
+  const run = (f: () => tf.Tensor) => (): void => void f().dispose();
+  const timings = await timeInTurn(
+    [
+      {name: 'chain', run: run(() => chain(q, k, v))},
+      {name: 'loops', run: run(() => flashAttention(q, k, v))},
+      {name: 'loops, causal', run: run(() => flashAttention(q, k, v, {causal: true}))},
+    ],
+    5,
+  );
+  const [chainMs, plainMs, causalMs] = timings.map(({ms}) => ms);
+  console.table(
+    timings.map(({name, ms, fastest, slowest}) => ({
+      name,
+      ms: Math.round(ms),
+      fastest: Math.round(fastest),
+      slowest: Math.round(slowest),
+      'GFLOP/s': ((name.includes('causal') ? 0.5 : 1) * gflop * 1e3 / ms).toFixed(2),
+    })),
+  ); // prettier-ignore
+  console.log(`loops : chain ${(chainMs / plainMs).toFixed(2)}×, causal : plain ${(plainMs / causalMs).toFixed(2)}×`);
+
+  for (const n of [1024, 2048, 4096, 8192]) {
+    const x = tf.randomNormal([1, 1, n, D]);
+    const rise = await peakRise(() => void flashAttention(x, x, x).dispose());
+    console.log(`N ${n}: process peak +${rise.toFixed(1)} MB; output ${((n * D * 4) / 2 ** 20).toFixed(1)} MB, scores would be ${((n * n * 4) / 2 ** 20).toFixed(0)} MB`); // prettier-ignore
+    x.dispose();
+  }
+}
+
+void main();

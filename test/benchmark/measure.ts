@@ -1,0 +1,39 @@
+/** Timing as every benchmark here does it: contestants in turn, warm, medians, so that a slow moment of the machine hits all. */
+
+export interface Contestant {
+  name: string;
+  /** One run, to its end: whatever is computed has been computed when it returns. */
+  run: () => void | Promise<void>;
+}
+
+export interface Timing {
+  name: string;
+  /** Median, fastest and slowest run, in milliseconds. */
+  ms: number;
+  fastest: number;
+  slowest: number;
+}
+
+/** Runs each contestant once unmeasured, then `rounds` times in turn. */
+export async function timeInTurn(contestants: Contestant[], rounds: number): Promise<Timing[]> {
+  const samples = contestants.map(() => [] as number[]);
+  for (let round = -1; round < rounds; round++) {
+    for (const [n, {run}] of contestants.entries()) {
+      const begin = performance.now();
+      await run();
+      if (round >= 0) samples[n].push(performance.now() - begin);
+    }
+  }
+  return contestants.map(({name}, n) => {
+    const sorted = samples[n].sort((a, b) => a - b);
+    return {name, ms: sorted[sorted.length >> 1], fastest: sorted[0], slowest: sorted[sorted.length - 1]};
+  });
+}
+
+/** Megabytes by which the process's peak rose while f ran; 0 where an earlier peak was higher, so go from small to large. */
+export async function peakRise(f: () => void | Promise<void>): Promise<number> {
+  globalThis.gc?.();
+  const before = process.memoryUsage.rss();
+  await f();
+  return Math.max(0, (process.resourceUsage().maxRSS * 1024 - before) / 2 ** 20);
+}
