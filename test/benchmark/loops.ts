@@ -9,9 +9,9 @@ import type {Tensor4D} from '@tensorflow/tfjs-core';
 import {flashAttention} from '../../src';
 import {forceImplementation} from '../../src/register';
 import {attentionCase} from '../cases';
+import {checkCase} from '../contract/run_case';
 import {chain} from './chain';
-import {peakRise, timeInTurn} from './measure';
-import {verify} from './verify';
+import {arrayMegabytes, timeInTurn} from './measure';
 
 const H = 4;
 const D = 64;
@@ -22,7 +22,7 @@ async function main(): Promise<void> {
   await tf.setBackend('cpu');
   forceImplementation('loops');
   for (const causal of [false, true]) {
-    await verify(attentionCase(`loops${causal ? ' causal' : ''}`, {H, Sq: 256, Sk: 256, D, options: {causal}}));
+    await checkCase(attentionCase(`loops${causal ? ' causal' : ''}`, {H, Sq: 256, Sk: 256, D, options: {causal}}));
   }
   console.log('All results match.');
 
@@ -50,8 +50,8 @@ async function main(): Promise<void> {
 
   for (const n of [1024, 2048, 4096, 8192]) {
     const x = tf.randomNormal([1, 1, n, D]);
-    const rise = await peakRise(() => void flashAttention(x, x, x).dispose());
-    console.log(`N ${n}: process peak +${rise.toFixed(1)} MB; output ${((n * D * 4) / 2 ** 20).toFixed(1)} MB, scores would be ${((n * n * 4) / 2 ** 20).toFixed(0)} MB`); // prettier-ignore
+    const allocated = await arrayMegabytes(() => void flashAttention(x, x, x).dispose());
+    console.log(`N ${n}: allocated ${allocated.toFixed(1)} MB; output ${((n * D * 4) / 2 ** 20).toFixed(1)} MB, scores would be ${((n * n * 4) / 2 ** 20).toFixed(0)} MB`); // prettier-ignore
     x.dispose();
   }
 }

@@ -30,10 +30,10 @@ export async function timeInTurn(contestants: Contestant[], rounds: number): Pro
   });
 }
 
-/** Megabytes by which the process's peak rose while f ran; 0 where an earlier peak was higher, so go from small to large. */
-export async function peakRise(f: () => void | Promise<void>): Promise<number> {
+/** Megabytes of array memory that f left behind, garbage included: what it allocated, unless a collection came between. */
+export async function arrayMegabytes(f: () => void | Promise<void>): Promise<number> {
   globalThis.gc?.();
-  const before = process.memoryUsage.rss();
+  const before = process.memoryUsage().arrayBuffers;
   await f();
-  return Math.max(0, (process.resourceUsage().maxRSS * 1024 - before) / 2 ** 20);
+  return (process.memoryUsage().arrayBuffers - before) / 2 ** 20;
 }
