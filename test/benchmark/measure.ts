@@ -33,6 +33,7 @@ export async function timeInTurn(contestants: Contestant[], rounds: number): Pro
 /** Megabytes of array memory that f left behind, garbage included: what it allocated, unless a collection came between. */
 export async function arrayMegabytes(f: () => void | Promise<void>): Promise<number> {
   globalThis.gc?.();
+  await new Promise(resolve => setTimeout(resolve, 50)); // array memory is freed after the collection, not in it
   const before = process.memoryUsage().arrayBuffers;
   await f();
   return (process.memoryUsage().arrayBuffers - before) / 2 ** 20;
