@@ -7,16 +7,18 @@ import type {KernelBackend, TensorInfo} from '@tensorflow/tfjs-core';
 import type {AttentionProblem} from '../kernels/problem';
 import {composed} from './backends/composed';
 import {loops} from './backends/cpu';
+import {webgpu, webgpuVariants} from './backends/webgpu';
 import type {Implementation} from './backends/implementation';
+import {cpuSimd, wasmSimd} from './backends/wasm';
 import {flashAttentionGradient, onlineSoftmaxGradient} from './gradients';
 import {FlashAttention, FlashAttentionGrad, OnlineSoftmax, readBackwardCall, readForwardCall} from './op/kernels';
 
 const IMPLEMENTATIONS: Record<string, readonly Implementation[]> = {
-  cpu: [loops, composed],
-  wasm: [composed],
+  cpu: [cpuSimd, loops, composed],
+  wasm: [wasmSimd, composed],
   tensorflow: [composed],
   webgl: [composed],
-  webgpu: [composed],
+  webgpu: [composed, webgpu, ...webgpuVariants],
 };
 
 /** An implementation that was passed over, and why. */

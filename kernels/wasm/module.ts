@@ -1,0 +1,71 @@
+/** The compiled kernels, inlined in the package: decoded and compiled on first use, in the best variant the engine has. */
+import {RELAXED_SIMD, SIMD} from './generated/binaries';
+
+/** 'relaxed-simd' has fused multiply-adds; results differ from 'simd' by rounding. */
+export type Variant = 'simd' | 'relaxed-simd';
+
+/** The functions that run one item of a call. */
+export type KernelName = 'forward' | 'decode' | 'delta' | 'gradQueries' | 'gradKeys' | 'gradBias';
+
+type Kernel = (problem: number, scratch: number, item: number) => void;
+export type Kernels = Record<KernelName, Kernel> & {
+  /** For tests and benchmarks: see assembly/probe.ts. */
+  exponential(data: number, count: number): void;
+  hyperbolicTangent(data: number, count: number): void;
+  peak(rounds: number): number;
+};
+
+/** Best first. */
+export const VARIANTS: readonly Variant[] = ['relaxed-simd', 'simd'];
+
+const BINARIES: Record<Variant, string> = {simd: SIMD, 'relaxed-simd': RELAXED_SIMD};
+
+function bytesOf(variant: Variant, shared: boolean): Uint8Array<ArrayBuffer> {
+  const bytes = Uint8Array.from(atob(BINARIES[variant]), character => character.charCodeAt(0));
+  bytes[memoryFlagsAt(bytes)] = shared ? 3 : 1;
+  return bytes;
+}
+
+const validated = new Map<Variant, boolean>();
+
+/** Whether this engine runs a variant; the binary itself is the feature test. */
+export function runsVariant(variant: Variant): boolean {
+  let runs = validated.get(variant);
+  if (runs === undefined) {
+    runs = typeof WebAssembly === 'object' && WebAssembly.validate(bytesOf(variant, false));
+    validated.set(variant, runs);
+  }
+  return runs;
+}
+
+const modules = new Map<string, WebAssembly.Module>();
+
+/** The module for a memory that is shared between threads or not. */
+export function kernelModule(variant: Variant, shared: boolean): WebAssembly.Module {
+  const key = `${variant} ${shared}`;
+  let module = modules.get(key);
+  if (!module) modules.set(key, (module = new WebAssembly.Module(bytesOf(variant, shared))));
+  return module;
+}
+
+export function instantiate(variant: Variant, memory: WebAssembly.Memory): Kernels {
+  const shared = isShared(memory);
+  return new WebAssembly.Instance(kernelModule(variant, shared), {env: {memory}}).exports as unknown as Kernels;
+}
+
+export function isShared(memory: WebAssembly.Memory): boolean {
+  // Not instanceof: the buffer may come from another realm (jest's, an iframe's).
+  return Object.prototype.toString.call(memory.buffer) === '[object SharedArrayBuffer]';
+}
+
+/**
+ * Where the binary says what memory it imports: after the import's name `6 "memory"` and kind 2 stands a byte of flags,
+ * 1 (has a maximum) + 2 (is shared). An engine without threads refuses the shared form, and a module must match its memory.
+ */
+function memoryFlagsAt(bytes: Uint8Array): number {
+  const name = [6, ...Array.from('memory', character => character.charCodeAt(0)), 2];
+  for (let at = 8; at < 256; at++) {
+    if (name.every((byte, n) => bytes[at + n] === byte)) return at + name.length;
+  }
+  throw new Error('The inlined WebAssembly kernels import no memory.');
+}

@@ -1,0 +1,107 @@
+/** Backends `cpu` and `wasm`: the WebAssembly SIMD kernels of kernels/wasm. */
+import type {DataId, KernelBackend, TensorInfo, TypedArray} from '@tensorflow/tfjs-core';
+import {shapesOf} from '../../kernels/problem';
+import type {AttentionInputs, AttentionProblem} from '../../kernels/problem';
+import {attentionBackward, attentionForward} from '../../kernels/wasm/attention';
+import type {Addresses} from '../../kernels/wasm/attention';
+import {runsVariant, VARIANTS} from '../../kernels/wasm/module';
+import type {Variant} from '../../kernels/wasm/module';
+import {scratchOf, tilingOf} from '../../kernels/wasm/tiling';
+import type {AttentionResult, BackwardCall, ForwardCall} from '../op/kernels';
+import type {Implementation} from './implementation';
+import {tfjsMemory, wasmArrays, workInPlace, workOnCopies} from './wasm_workplace';
+import type {HostArrays, Workplace} from './wasm_workplace';
+
+/** The part of tfjs's MathBackendCPU that is used here. */
+interface ArrayBackend {
+  data: {get(dataId: DataId): {values: TypedArray}};
+  makeTensorInfo(shape: number[], dtype: 'float32', values: Float32Array): TensorInfo;
+}
+
+const cpuArrays = (backend: KernelBackend): HostArrays => {
+  const arrays = backend as unknown as ArrayBackend;
+  return {
+    read: info => arrays.data.get(info.dataId).values,
+    make: (shape, values) => arrays.makeTensorInfo(shape, 'float32', values),
+  };
+};
+
+/** Backend `cpu`: the tensors' typed arrays are copied in and out. */
+export const cpuSimd = simdImplementation(backend => workOnCopies(cpuArrays(backend), bestVariant()));
+
+/** Backend `wasm`: on tfjs's own memory where it can be reached. */
+export const wasmSimd = simdImplementation(backend => {
+  const memory = tfjsMemory(backend);
+  return memory ? workInPlace(backend, memory, bestVariant()) : workOnCopies(wasmArrays(backend), bestVariant());
+});
+
+function bestVariant(): Variant {
+  return VARIANTS.find(runsVariant)!;
+}
+
+function simdImplementation(workplaceOf: (backend: KernelBackend, problem: AttentionProblem) => Workplace): Implementation {
+  return {
+    name: 'simd',
+    unsupported: () => (runsVariant('simd') ? null : 'this JavaScript engine has no WebAssembly SIMD'),
+    forward: ({problem, inputs}: ForwardCall, backend): AttentionResult<TensorInfo> => {
+      const {B, H, Sq} = problem;
+      const work = workplaceOf(backend, problem);
+      try {
+        const output = work.result(shapesOf(problem).output);
+        const lse = work.result([B, H, Sq]);
+        const lseLow = work.result([B, H, Sq]);
+        attentionForward(work.place, problem, addressesOf(inputs, work), {
+          output: output.address,
+          lse: lse.address,
+          lseLow: lseLow.address,
+        });
+        return {output: output.tensor(), lse: lse.tensor(), lseLow: lseLow.tensor()};
+      } finally {
+        work.release();
+      }
+    },
+    backward: (call, backend) => {
+      const work = workplaceOf(backend, call.problem);
+      try {
+        return gradients(call, work);
+      } finally {
+        work.release();
+      }
+    },
+    plan: problem => {
+      const tiling = tilingOf(problem);
+      return {
+        tiles: {queries: tiling.blockRows, keys: tiling.tileKeys},
+        extraBytes: scratchOf(problem, tiling, false).bytes,
+      };
+    },
+  };
+}
+
+function gradients({problem, inputs, saved, wanted}: BackwardCall, work: Workplace): TensorInfo[] {
+  const addresses = addressesOf(inputs, work);
+  const read = {
+    output: work.addressOf(saved.output),
+    lse: work.addressOf(saved.lse),
+    lseLow: work.addressOf(saved.lseLow),
+    dOutput: work.addressOf(saved.dOutput),
+    dLse: work.addressOf(saved.dLse),
+  };
+  if (wanted === 'kv') {
+    const dk = work.result(inputs.k.shape);
+    const dv = work.result(inputs.v.shape);
+    attentionBackward(work.place, problem, addresses, read, {dk: dk.address, dv: dv.address});
+    return [dk.tensor(), dv.tensor()];
+  }
+  const gradient = work.result(inputs[wanted]!.shape);
+  const {address} = gradient;
+  const target = {q: {dq: address}, bias: {dbias: address}, sinks: {dsinks: address}}[wanted];
+  attentionBackward(work.place, problem, addresses, read, target as {dq: number});
+  return [gradient.tensor()];
+}
+
+function addressesOf(inputs: AttentionInputs<TensorInfo>, work: Workplace): Addresses {
+  const entries = Object.entries(inputs) as Array<[string, TensorInfo | undefined]>;
+  const present = entries.filter((entry): entry is [string, TensorInfo] => entry[1] !== undefined);
+  return Object.fromEntries(present.map(([name, info]) => [name, work.addressOf(info)])) as unknown as Addresses;
+}

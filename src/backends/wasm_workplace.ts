@@ -1,0 +1,134 @@
+/**
+ * Where the WebAssembly kernels find a call's tensors and leave its results: on backend `wasm` in tfjs's own memory, without
+ * a copy; elsewhere, and for several threads, in a memory of ours, copied in and out.
+ */
+import type {DataId, KernelBackend, TensorInfo, TypedArray} from '@tensorflow/tfjs-core';
+import type {Place} from '../../kernels/wasm/attention';
+import {Arena} from '../../kernels/wasm/memory';
+import {instantiate} from '../../kernels/wasm/module';
+import type {Kernels, Variant} from '../../kernels/wasm/module';
+
+/** One call's view of memory. Every address stays good until `release`. */
+export interface Workplace {
+  place: Place;
+  addressOf(info: TensorInfo): number;
+  /** Room for a float32 result; `tensor` makes it one once the kernels have run. */
+  result(shape: number[]): {address: number; tensor(): TensorInfo};
+  release(): void;
+}
+
+/** How a backend's values are read and made, for the copying workplace. */
+export interface HostArrays {
+  read(info: TensorInfo): TypedArray;
+  make(shape: number[], values: Float32Array): TensorInfo;
+}
+
+/** The part of tfjs's BackendWasm that is used here, so that its package is needed by no one's types. */
+interface WasmBackend {
+  wasm: {asm?: {memory?: WebAssembly.Memory}; wasmMemory?: WebAssembly.Memory; HEAPU8: Uint8Array} & {
+    _malloc(bytes: number): number;
+    _free(address: number): void;
+  };
+  dataIdMap: {get(dataId: DataId): {memoryOffset: number}};
+  makeOutput(shape: number[], dtype: 'float32'): TensorInfo;
+  typedArrayFromHeap(info: TensorInfo): TypedArray;
+}
+
+/** tfjs's memory, where this build of it lets others reach it. */
+export function tfjsMemory(backend: KernelBackend): WebAssembly.Memory | null {
+  const {wasm} = backend as unknown as WasmBackend;
+  return wasm.asm?.memory ?? wasm.wasmMemory ?? null;
+}
+
+const instances = new WeakMap<WebAssembly.Memory, Map<Variant, Kernels>>();
+
+function kernelsOn(memory: WebAssembly.Memory, variant: Variant): Kernels {
+  let variants = instances.get(memory);
+  if (!variants) instances.set(memory, (variants = new Map()));
+  let kernels = variants.get(variant);
+  if (!kernels) variants.set(variant, (kernels = instantiate(variant, memory)));
+  return kernels;
+}
+
+/** Works on the tensors where they are. One thread: tfjs's memory is not shared. */
+export function workInPlace(backend: KernelBackend, memory: WebAssembly.Memory, variant: Variant): Workplace {
+  const {wasm, dataIdMap, makeOutput} = bound(backend as unknown as WasmBackend);
+  const kernels = kernelsOn(memory, variant);
+  const temporaries: number[] = [];
+  const addressOf = (info: TensorInfo): number => dataIdMap.get(info.dataId).memoryOffset;
+  return {
+    place: {
+      memory,
+      threads: 1,
+      allocate: bytes => {
+        const address = wasm._malloc(bytes) >>> 0; // above 2 GiB it comes as a negative number
+        if (address === 0) throw new Error(`tfjs's wasm memory has no room for ${bytes} bytes of temporaries.`);
+        temporaries.push(address);
+        return address;
+      },
+      run: (kernel, items, problem, scratch) => {
+        for (let item = 0; item < items; item++) kernels[kernel](problem, scratch, item);
+      },
+    },
+    addressOf,
+    result: shape => {
+      const info = makeOutput(shape, 'float32');
+      return {address: addressOf(info), tensor: () => info};
+    },
+    release: () => temporaries.splice(0).forEach(address => wasm._free(address)),
+  };
+}
+
+function bound(backend: WasmBackend) {
+  return {
+    wasm: backend.wasm,
+    dataIdMap: backend.dataIdMap,
+    makeOutput: (shape: number[], dtype: 'float32') => backend.makeOutput(shape, dtype),
+  };
+}
+
+/** Values of tensors on backend `wasm` as views on its memory. */
+export function wasmArrays(backend: KernelBackend): HostArrays {
+  const wasm = backend as unknown as WasmBackend;
+  return {
+    read: info => wasm.typedArrayFromHeap(info),
+    make: (shape, values) => {
+      const info = wasm.makeOutput(shape, 'float32');
+      wasm.typedArrayFromHeap(info).set(values);
+      return info;
+    },
+  };
+}
+
+const arenas = new Map<Variant, {arena: Arena; kernels: Kernels}>();
+
+/** Copies into a memory of ours and out of it; one thread. */
+export function workOnCopies(arrays: HostArrays, variant: Variant): Workplace {
+  let own = arenas.get(variant);
+  if (!own) {
+    const memory = new WebAssembly.Memory({initial: 1, maximum: 65536});
+    arenas.set(variant, (own = {arena: new Arena(memory), kernels: instantiate(variant, memory)}));
+  }
+  const {arena, kernels} = own;
+  return copying(arrays, arena, {
+    memory: arena.memory,
+    threads: 1,
+    allocate: bytes => arena.allocate(bytes),
+    run: (kernel, items, problem, scratch) => {
+      for (let item = 0; item < items; item++) kernels[kernel](problem, scratch, item);
+    },
+  });
+}
+
+function copying(arrays: HostArrays, arena: Arena, place: Place): Workplace {
+  return {
+    place,
+    addressOf: info => arena.copyIn(arrays.read(info)),
+    result: shape => {
+      const length = shape.reduce((product, n) => product * n, 1);
+      const address = arena.allocate(4 * length);
+      return {address, tensor: () => arrays.make(shape, arena.copyOut(address, length))};
+    },
+    release: () => arena.reset(),
+  };
+}
