@@ -3,7 +3,13 @@
  * The caller selects the backend first; every test leaves no tensor behind.
  */
 import {CASES} from './cases';
+import type {ContractTest} from './contract/contract_test';
+import {leavingNothing} from './contract/contract_test';
+import {determinismTests} from './contract/determinism';
+import {differentiationTests} from './contract/differentiation';
+import {hiddenTests} from './contract/hidden';
 import {checkCase} from './contract/run_case';
+import {tensorTests} from './contract/tensors';
 
 /** Where the suite runs. */
 export interface Target {
@@ -13,13 +19,16 @@ export interface Target {
   cases: 'all' | 'core';
 }
 
-export interface ContractTest {
-  name: string;
-  /** Rejects, saying what is wrong, where the contract is broken. */
-  run(): Promise<void>;
-}
+export type {ContractTest};
 
 export function contractTests(target: Target): ContractTest[] {
   const cases = CASES.filter(c => target.cases === 'all' || c.core);
-  return [...cases.map(c => ({name: `case: ${c.name}`, run: () => checkCase(c)}))];
+  const table = cases.map(c => ({name: `case: ${c.name}`, run: () => checkCase(c)}));
+  return [
+    ...table,
+    ...hiddenTests(),
+    ...determinismTests(),
+    ...tensorTests(),
+    ...differentiationTests(),
+  ].map(leavingNothing);
 }

@@ -5,10 +5,12 @@ import type {FlashAttentionOptions} from '../../src';
 import type {AttentionCase} from '../cases';
 import {chainApplies} from '../chain';
 import {allowance, expectClose} from '../closeness';
+import type {ToleranceKind} from '../closeness';
 import {makeCotangents, makeInputs, shapesOfCase} from '../inputs';
 import type {CaseInputs} from '../inputs';
 import {referenceAttention, referenceGradients} from '../reference';
 import type {ReferenceResult} from '../reference';
+import {check} from './contract_test';
 import {runChain, runWithGradients, toTensors} from './run';
 import type {CaseTensors, GradientName, Run, Values} from './run';
 
@@ -47,9 +49,47 @@ export async function checkCase(c: AttentionCase): Promise<void> {
   const output = await runForward(c, inputs);
   const flash = await runFlash(c, inputs);
   const chain = chainApplies(c) ? await runChain(c, inputs) : undefined;
-  checkAgainstReference(c, inputs, {...flash}, chain);
+  const references = referencesOf(c, inputs);
+  checkRun(c, inputs, references, flash, chain);
   // The op without lse may take another way through the kernels: it is held to the same.
-  checkForward(c, inputs, output, chain);
+  const expected = references.map(r => r.output);
+  holdTo(c, 'output of flashAttention', output, chain?.output, expected, shapesOfCase(c).output, 'output');
+}
+
+/** Holds what a run gave to the contract; `chain` sets the allowance. */
+export function checkAgainstReference(c: AttentionCase, inputs: CaseInputs, run: Run, chain?: Run): void {
+  checkRun(c, inputs, referencesOf(c, inputs), run, chain);
+}
+
+function checkRun(c: AttentionCase, inputs: CaseInputs, references: ReferenceResult[], run: Run, chain?: Run): void {
+  const shapes = shapesOfCase(c);
+  holdTo(c, 'output', run.output, chain?.output, references.map(r => r.output), shapes.output, 'output');
+  holdTo(c, 'lse', run.lse, chain?.lse, references.map(r => r.lse), shapes.lse, 'output');
+  if (c.gradients === 'finite') return checkFinite(c, run);
+
+  const {dOutput, dLse} = makeCotangents(c);
+  const gradients = variantsOf(c).map(r => referenceGradients(r, inputs, dOutput.values, dLse.values));
+  for (const name of Object.keys(gradients[0]) as GradientName[]) {
+    const expected = gradients.map(g => g[name]!);
+    holdTo(c, `gradient of ${name}`, run.gradients[name]!, chain?.gradients[name], expected, inputs[name]!.shape, 'gradient');
+  }
+}
+
+function checkFinite(c: AttentionCase, run: Run): void {
+  for (const [name, values] of Object.entries(run.gradients)) {
+    const wrong = Array.from(values).findIndex(x => !Number.isFinite(x));
+    check(wrong < 0, `${c.name}: gradient of ${name}[${wrong}] is ${values[wrong]}, expected a finite number`);
+  }
+}
+
+/** 'float16' may be served in float32, so that either reference will do, each with its own allowance. */
+function variantsOf(c: AttentionCase): AttentionCase[] {
+  const float32: AttentionCase = {...c, options: {...c.options, precision: 'float32'}};
+  return c.options.precision === 'float16' ? [float32, c] : [float32];
+}
+
+function referencesOf(c: AttentionCase, inputs: CaseInputs): ReferenceResult[] {
+  return variantsOf(c).map(r => referenceAttention(r, inputs));
 }
 
 /** The contract's absolute terms, by precision. */
@@ -57,42 +97,7 @@ const FLOORS = {
   float32: {output: 4e-6, gradient: 2e-5},
   float16x2: {output: 1e-5, gradient: 2e-5},
 } as const;
-
-function checkForward(c: AttentionCase, inputs: CaseInputs, output: Values, chain?: Run): void {
-  const reference = referenceFor(c, inputs);
-  holdTo(c, 'output of flashAttention', output, chain?.output, reference.map(r => r.output), shapesOfCase(c).output, 'output');
-}
-
-export function checkAgainstReference(c: AttentionCase, inputs: CaseInputs, run: Run, chain?: Run): void {
-  const shapes = shapesOfCase(c);
-  const references = referenceFor(c, inputs);
-  holdTo(c, 'output', run.output, chain?.output, references.map(r => r.output), shapes.output, 'output');
-  holdTo(c, 'lse', run.lse, chain?.lse, references.map(r => r.lse), shapes.lse, 'output');
-
-  if (c.gradients === 'finite') {
-    for (const [name, values] of Object.entries(run.gradients)) {
-      const wrong = Array.from(values).findIndex(x => !Number.isFinite(x));
-      if (wrong >= 0) throw new Error(`${c.name}: gradient of ${name}[${wrong}] is ${values[wrong]}, expected a finite number`);
-    }
-    return;
-  }
-  const {dOutput, dLse} = makeCotangents(c);
-  const gradients = casesToCompare(c).map(r => referenceGradients(r, inputs, dOutput.values, dLse.values));
-  for (const name of Object.keys(gradients[0]) as GradientName[]) {
-    const expected = gradients.map(g => g[name]!);
-    holdTo(c, `gradient of ${name}`, run.gradients[name]!, chain?.gradients[name], expected, inputs[name]!.shape, 'gradient');
-  }
-}
-
-/** 'float16' may be served in float32, so that either reference will do, each with its own allowance. */
-function casesToCompare(c: AttentionCase): AttentionCase[] {
-  const float32: AttentionCase = {...c, options: {...c.options, precision: 'float32'}};
-  return c.options.precision === 'float16' ? [float32, c] : [float32];
-}
-
-function referenceFor(c: AttentionCase, inputs: CaseInputs): ReferenceResult[] {
-  return casesToCompare(c).map(r => referenceAttention(r, inputs));
-}
+const FLOAT16_FLOOR = 4e-3;
 
 function holdTo(
   c: AttentionCase,
@@ -101,7 +106,7 @@ function holdTo(
   chain: Values | undefined,
   [float32, float16]: Float64Array[],
   shape: readonly number[],
-  kind: 'output' | 'gradient',
+  kind: ToleranceKind,
 ): void {
   const floors = FLOORS[c.options.precision === 'float16x2' ? 'float16x2' : 'float32'];
   const message = `${c.name}: ${what}`;
@@ -109,6 +114,6 @@ function holdTo(
     expectClose(message, actual, float32, allowance(kind, chain ?? float32, float32, floors[kind]), shape);
   } catch (error) {
     if (!float16) throw error;
-    expectClose(message, actual, float16, allowance(kind, float16, float16, 4e-3), shape);
+    expectClose(message, actual, float16, allowance(kind, float16, float16, FLOAT16_FLOOR), shape);
   }
 }
