@@ -1,0 +1,69 @@
+// In front of every fragment shader: precision, bit tests and reading of tfjs tensors.
+precision highp float;
+precision highp int;
+precision highp sampler2D;
+precision highp usampler2D;
+precision highp sampler2DArray;
+precision highp usampler2DArray;
+
+// NaN and −∞ are told by their bits: drivers may assume that arithmetic never meets them.
+const uint MINUS_INFINITY_BITS = 0xff800000u;
+
+float minus_infinity() {
+  return uintBitsToFloat(MINUS_INFINITY_BITS);
+}
+
+float not_a_number() {
+  return uintBitsToFloat(0x7fc00000u);
+}
+
+bool is_nan(float x) {
+  return (floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+bvec4 is_hidden(vec4 x) {
+  return equal(floatBitsToUint(x), uvec4(MINUS_INFINITY_BITS));
+}
+
+// A tfjs tensor with one value per texel; shape = (texture width, offset of the first value, –, –).
+float load_unpacked(sampler2D values, ivec4 shape, int index) {
+  int at = index + shape.y;
+  return texelFetch(values, ivec2(at % shape.x, at / shape.x), 0).x;
+}
+
+// A tfjs tensor with 2 × 2 values per texel; shape = (texture width, –, rows, columns).
+float load_packed(sampler2D values, ivec4 shape, int index) {
+  int column = index % shape.w;
+  int flatRow = index / shape.w;
+  int row = flatRow % shape.z;
+  int texelColumns = (shape.w + 1) >> 1;
+  int texelRows = (shape.z + 1) >> 1;
+  int at = ((flatRow / shape.z) * texelRows + (row >> 1)) * texelColumns + (column >> 1);
+  vec4 texel = texelFetch(values, ivec2(at % shape.x, at / shape.x), 0);
+  vec2 pair = (row & 1) == 0 ? texel.xy : texel.zw;
+  return (column & 1) == 0 ? pair.x : pair.y;
+}
+
+// A pass that makes tiles has LANES targets. Their arrays are indexed by constants only: a dynamic index would move them out
+// of registers.
+#if LANES == 8
+#define FOR_LANES(STEP) STEP(0) STEP(1) STEP(2) STEP(3) STEP(4) STEP(5) STEP(6) STEP(7)
+#else
+#define FOR_LANES(STEP) STEP(0) STEP(1) STEP(2) STEP(3)
+#endif
+#if LANES == 8
+#define FOR_FOURS(STEP) STEP(0) STEP(4)
+#else
+#define FOR_FOURS(STEP) STEP(0)
+#endif
+
+// Rows of tensors staged by stage.frag: 4 float32 or, where HALF, 8 float16 per texel.
+#if HALF
+#define STAGED usampler2DArray
+#define FETCH(values, x, y) texelFetch(values, ivec3(x, y, 0), 0)
+#define LOW(texel) vec4(unpackHalf2x16(texel.x), unpackHalf2x16(texel.y))
+#define HIGH(texel) vec4(unpackHalf2x16(texel.z), unpackHalf2x16(texel.w))
+#else
+#define STAGED sampler2D
+#define FETCH(values, x, y) texelFetch(values, ivec2(x, y), 0)
+#endif

@@ -1,0 +1,128 @@
+/**
+ * How a WebGL call is cut, so that every texture fits the device and no draw runs long. Cuts depend on sizes and limits alone.
+ *
+ * One side of the scores (queries in the forward pass) is held in tiles of 4 rows; the other side is walked over in blocks.
+ * part: heads and tiles whose staged rows and sums fit one texture each. chunk: the heads and tiles of a part that one draw
+ * covers; its block of scores is the largest texture. span: consecutive blocks of the other side that are staged together.
+ */
+import type {AttentionProblem} from '../problem';
+
+export interface WebGLLimits {
+  /** Largest width and height of a texture. */
+  textureSize: number;
+  /** Render targets of a pass: columns of a tile, and channels that a fragment sums. 4 or 8. */
+  lanes: 4 | 8;
+}
+
+/** The two sides of the scores as the passes see them. */
+export interface Sides {
+  /** Heads that have tiles, over all batches. */
+  heads: number;
+  /** Rows in tiles, per head. */
+  rows: number;
+  /** Rows of the other side, per head. */
+  otherRows: number;
+  /** The most texels that a row of a staged tensor takes. */
+  texels: number;
+  /** The most groups of `lanes` channels that are summed. */
+  channelGroups: number;
+}
+
+export interface Part {
+  firstHead: number;
+  heads: number;
+  firstRow: number;
+  rows: number;
+  tiles: number;
+}
+
+/** Within a part. */
+export interface Chunk {
+  firstTile: number;
+  tiles: number;
+  firstHead: number;
+  heads: number;
+}
+
+export interface Blocks {
+  /** Groups of `lanes` rows in a block. */
+  groups: number;
+  /** Rows of the other side in a block: groups · lanes, at most 512. */
+  rows: number;
+  count: number;
+  /** Blocks that are staged together. */
+  perSpan: number;
+}
+
+export const TILE_ROWS = 4;
+const BLOCK_ROWS = 512;
+/** Fragments that draw one block: at most 64 MiB of scores with 8 render targets. */
+const CHUNK_FRAGMENTS = 2 ** 19;
+/** With a bounded window, tiles of one chunk walk over the blocks of all of them. */
+const WINDOW_CHUNK_TILES = 512;
+
+/** Why the device cannot serve these sides at all; null where it can. */
+export function widthReason({texels, channelGroups}: Sides, {textureSize}: WebGLLimits): string | null {
+  return Math.max(texels, channelGroups) > textureSize ? `a row takes more than ${textureSize} texels` : null;
+}
+
+export function planBlocks({otherRows}: Sides, {textureSize, lanes}: WebGLLimits): Blocks {
+  const longest = Math.max(lanes, Math.min(BLOCK_ROWS, Math.floor(textureSize / lanes) * lanes));
+  const count = Math.max(1, Math.ceil(otherRows / longest));
+  const groups = Math.max(1, Math.ceil(otherRows / count / lanes));
+  const rows = groups * lanes;
+  return {groups, rows, count: Math.max(1, Math.ceil(otherRows / rows)), perSpan: Math.max(1, Math.floor(textureSize / rows))};
+}
+
+export function planParts(sides: Sides, {textureSize}: WebGLLimits): Part[] {
+  const headsAtOnce = Math.floor(textureSize / Math.max(sides.texels, sides.channelGroups));
+  const rowsAtOnce = TILE_ROWS * Math.floor(textureSize / TILE_ROWS);
+  const parts: Part[] = [];
+  for (const [firstHead, heads] of evenRanges(sides.heads, headsAtOnce)) {
+    for (const [firstTile, tiles] of evenRanges(Math.ceil(sides.rows / TILE_ROWS), rowsAtOnce / TILE_ROWS)) {
+      const firstRow = firstTile * TILE_ROWS;
+      parts.push({firstHead, heads, firstRow, rows: Math.min(tiles * TILE_ROWS, sides.rows - firstRow), tiles});
+    }
+  }
+  return parts;
+}
+
+/** @param headMultiple heads that must not be parted where as many fit: a batch's, for sums over heads. */
+export function planChunks(part: Part, {groups}: Blocks, {textureSize}: WebGLLimits, isWindowed: boolean): Chunk[] {
+  const tilesAtOnce = Math.min(part.tiles, isWindowed ? WINDOW_CHUNK_TILES : Infinity, Math.max(1, Math.floor(CHUNK_FRAGMENTS / groups)));
+  const headsAtOnce = Math.max(1, Math.min(Math.floor(textureSize / groups), Math.floor(CHUNK_FRAGMENTS / groups / tilesAtOnce)));
+  const chunks: Chunk[] = [];
+  for (const [firstHead, heads] of evenRanges(part.heads, headsAtOnce)) {
+    for (const [firstTile, tiles] of evenRanges(part.tiles, tilesAtOnce)) chunks.push({firstTile, tiles, firstHead, heads});
+  }
+  return chunks;
+}
+
+/** The blocks that some row of the chunk can see by causality and window, as [from, to). */
+export function blocksSeen(
+  problem: AttentionProblem,
+  tilesOfKeys: boolean,
+  firstRow: number,
+  rows: number,
+  blocks: Blocks,
+): [number, number] {
+  const {windowLeft, windowRight, queryOffset, hasQueryOffset, Sq, Sk} = problem;
+  if (hasQueryOffset) return [0, blocks.count];
+  const last = firstRow + rows - 1;
+  const [below, above, shift, size] = tilesOfKeys
+    ? [windowRight, windowLeft, -queryOffset, Sq]
+    : [windowLeft, windowRight, queryOffset, Sk];
+  const from = below < 0 ? 0 : Math.max(0, firstRow + shift - below);
+  const to = above < 0 ? size : Math.min(size, last + shift + above + 1);
+  if (from >= to) return [0, 0];
+  return [Math.floor(from / blocks.rows), Math.ceil(to / blocks.rows)];
+}
+
+/** [first, count] of the fewest even ranges of at most `most` that cover 0…total. */
+export function evenRanges(total: number, most: number): Array<[number, number]> {
+  const count = Math.ceil(total / most);
+  const size = Math.ceil(total / count);
+  const ranges: Array<[number, number]> = [];
+  for (let first = 0; first < total; first += size) ranges.push([first, Math.min(size, total - first)]);
+  return ranges;
+}

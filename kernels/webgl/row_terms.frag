@@ -1,0 +1,57 @@
+// What the backward pass needs of each query: lse, exp(−lseLow) and delta − dLse, delta = Σ dO ∘ O (FlashAttention-2,
+// Algorithm 2). In the order of stage.frag, one texel per row; FOR_SINKS: as a tensor [B, H, Sq] of the sink's gradient per row.
+uniform sampler2D uOutput;
+uniform sampler2D uDOutput;
+uniform sampler2D uLse;
+uniform sampler2D uLseLow;
+uniform sampler2D uDLse;
+uniform ivec4 uOutputShape;
+uniform ivec4 uDOutputShape;
+uniform ivec4 uLseShape;
+uniform ivec4 uLseLowShape;
+uniform ivec4 uDLseShape;
+uniform ivec3 uStrides;
+uniform ivec4 uRows; // as in stage.frag
+uniform ivec3 uHeads;
+#if FOR_SINKS
+uniform sampler2D uSinks;
+uniform ivec4 uSinksShape;
+uniform int uWidth; // of the tensor's texture
+#endif
+layout(location = 0) out vec4 target;
+
+void main() {
+  ivec2 at = ivec2(gl_FragCoord.xy);
+#if FOR_SINKS
+  int index = at.y * uWidth + at.x;
+  int head = index / uRows.w;
+  int row = index - head * uRows.w;
+#else
+  int blockAndLane = at.x / uRows.x;
+  int n = at.x - blockAndLane * uRows.x;
+  int block = blockAndLane / uRows.y;
+  int row = uRows.z + (block * uRows.x + n) * uRows.y + blockAndLane - block * uRows.y;
+  int head = uHeads.x + at.y * uHeads.y;
+#endif
+  if (row >= uRows.w) {
+    target = vec4(0.0);
+    return;
+  }
+  int b = head / uHeads.z;
+  int base = b * uStrides.x + (head - b * uHeads.z) * uStrides.y + row * uStrides.z;
+  float delta = 0.0;
+  for (int c = 0; c < WIDTH; c++) {
+    delta += LOAD_DOUTPUT(uDOutput, uDOutputShape, base + c) * LOAD_OUTPUT(uOutput, uOutputShape, base + c);
+  }
+  int flat_row = head * uRows.w + row;
+  float lse = LOAD_LSE(uLse, uLseShape, flat_row);
+  float scale = exp(-LOAD_LSELOW(uLseLow, uLseLowShape, flat_row));
+  float term = delta - LOAD_DLSE(uDLse, uDLseShape, flat_row);
+#if FOR_SINKS
+  float sink = LOAD_SINKS(uSinks, uSinksShape, head - b * uHeads.z);
+  bool absent = floatBitsToUint(sink) == MINUS_INFINITY_BITS;
+  target = vec4(absent ? 0.0 : -exp(sink - lse) * scale * term, 0.0, 0.0, 0.0);
+#else
+  target = vec4(lse, scale, term, 0.0);
+#endif
+}

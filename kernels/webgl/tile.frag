@@ -1,0 +1,143 @@
+// One block of the scores matrix, or of what the backward pass makes of it: FlashAttention-2 (Dao 2023, Algorithms 1 and 2)
+// with the tiles of a block in textures instead of shared memory. A fragment makes 4 rows × LANES columns, so that 4 + LANES
+// fetches feed 16 · LANES multiply-adds. Layer = column, channel = row of the tile.
+#define SCORES 0 // scores after all options; hidden is −∞
+#define PROBABILITIES 1 // exp(score − lse), after dropout
+#define DERIVATIVES 2 // gradient of q·k (WITH_CAP 1) or of the bias (WITH_CAP 0)
+uniform STAGED uTile; // the tile side's q or k
+uniform STAGED uOther; // the other side's
+#if MODE == DERIVATIVES
+uniform STAGED uTileGradient; // dO and v of the same sides
+uniform STAGED uOtherGradient;
+#endif
+#if MODE != SCORES
+uniform sampler2D uRowTerms; // per query: lse, exp(−lseLow), delta − dLse
+#endif
+uniform ivec3 uOtherSide; // x of the block in the other side's textures; its head = tile head / y − z
+layout(location = 0) out vec4 target[LANES];
+
+// sums[lane] += products of the tile's 4 rows with row `lane` of the other side.
+#if HALF
+#define GATHER_ROWS mat4 low = mat4(LOW(r0), LOW(r1), LOW(r2), LOW(r3)); mat4 high = mat4(HIGH(r0), HIGH(r1), HIGH(r2), HIGH(r3));
+#define ROW uvec4
+#define MULTIPLY(row) LOW(row) * low + HIGH(row) * high
+#else
+#define GATHER_ROWS mat4 rows = mat4(r0, r1, r2, r3);
+#define ROW vec4
+#define MULTIPLY(row) row * rows
+#endif
+#define ADD_PRODUCTS(ADD_LANE, tileSide, tileY, texels) \
+  for (int d = 0; d < texels; d++) { \
+    ROW r0 = FETCH(tileSide, tile, tileY + d); \
+    ROW r1 = FETCH(tileSide, tile + uPart.x, tileY + d); \
+    ROW r2 = FETCH(tileSide, tile + 2 * uPart.x, tileY + d); \
+    ROW r3 = FETCH(tileSide, tile + 3 * uPart.x, tileY + d); \
+    GATHER_ROWS \
+    FOR_LANES(ADD_LANE) \
+  }
+#define ADD_PRODUCT(lane) { ROW row = FETCH(uOther, otherX + lane * uChunk.z, otherHead * TEXELS_STAGED + d); products[lane] += MULTIPLY(row); }
+#define ADD_GRADIENT(lane) { ROW row = FETCH(uOtherGradient, otherX + lane * uChunk.z, otherHead * VALUE_TEXELS_STAGED + d); gradients[lane] += MULTIPLY(row); }
+
+// Row r of the tile and a column, as query and key.
+#if TILES_OF_KEYS
+#define QUERY(column, r) (column)
+#define KEY(column, r) (place.row + r)
+#else
+#define QUERY(column, r) (place.row + r)
+#define KEY(column, r) (column)
+#endif
+
+#if MODE == SCORES
+vec4 finish(vec4 products, Place place, int column) {
+  return vec4(
+    score_with_options(products.x, place, QUERY(column, 0), KEY(column, 0)).x,
+    score_with_options(products.y, place, QUERY(column, 1), KEY(column, 1)).x,
+    score_with_options(products.z, place, QUERY(column, 2), KEY(column, 2)).x,
+    score_with_options(products.w, place, QUERY(column, 3), KEY(column, 3)).x
+  );
+}
+#else
+float finish_one(float product, float dProbability, float kept, vec4 terms, Place place, int i, int j) {
+  vec2 score = score_with_options(product, place, i, j);
+  if (floatBitsToUint(score.x) == MINUS_INFINITY_BITS) return 0.0;
+  float p = is_nan(score.x) || is_nan(terms.x) ? not_a_number() : exp(score.x - terms.x) * terms.y;
+#if MODE == PROBABILITIES
+  return p * kept;
+#elif WITH_CAP
+  return p * (dProbability * kept - terms.z) * score.y;
+#else
+  return p * (dProbability * kept - terms.z);
+#endif
+}
+
+// `terms` has a column per row of the tile.
+vec4 finish(vec4 products, vec4 gradients, vec4 kept, mat4 terms, Place place, int column) {
+  return vec4(
+    finish_one(products.x, gradients.x, kept.x, terms[0], place, QUERY(column, 0), KEY(column, 0)),
+    finish_one(products.y, gradients.y, kept.y, terms[1], place, QUERY(column, 1), KEY(column, 1)),
+    finish_one(products.z, gradients.z, kept.z, terms[2], place, QUERY(column, 2), KEY(column, 2)),
+    finish_one(products.w, gradients.w, kept.w, terms[3], place, QUERY(column, 3), KEY(column, 3))
+  );
+}
+#endif
+
+void main() {
+  ivec2 at = ivec2(gl_FragCoord.xy);
+  int tile = uChunk.x + at.x;
+  int headInChunk = at.y / uChunk.z;
+  int group = at.y - headInChunk * uChunk.z;
+  int head = uChunk.y + headInChunk;
+  Place place = place_of(tile, head);
+  int first = uChunk.w + group * LANES;
+  ivec2 seen = seen_by_tile(place);
+  // Nobody reads groups that the tile does not see.
+  if (first >= seen.y || first + LANES <= seen.x) discard;
+
+  int otherHead = (uPart.z + head) / uOtherSide.y - uOtherSide.z;
+  int otherX = uOtherSide.x + group;
+  vec4 products[LANES];
+#define CLEAR(lane) products[lane] = vec4(0.0);
+  FOR_LANES(CLEAR)
+  ADD_PRODUCTS(ADD_PRODUCT, uTile, head * TEXELS_STAGED, TEXELS)
+
+#if MODE == SCORES
+#define FINISH(lane) target[lane] = finish(products[lane], place, first + lane);
+  FOR_LANES(FINISH)
+#else
+  vec4 gradients[LANES];
+#define CLEAR_GRADIENT(lane) gradients[lane] = vec4(0.0);
+  FOR_LANES(CLEAR_GRADIENT)
+#if MODE == DERIVATIVES
+  ADD_PRODUCTS(ADD_GRADIENT, uTileGradient, head * VALUE_TEXELS_STAGED, VALUE_TEXELS)
+#endif
+
+  vec4 kept[LANES];
+#if !HAS_DROPOUT
+#define KEEP(lane) kept[lane] = vec4(1.0);
+  FOR_LANES(KEEP)
+#elif TILES_OF_KEYS
+#define KEEP(lane) kept[lane] = dropout_factors(place.b, place.h, first + lane, place.row);
+  FOR_LANES(KEEP)
+#else
+#define KEEP(lane) { \
+    mat4 factors = dropout_tile(place, first + lane); \
+    kept[lane] = factors[0]; kept[lane + 1] = factors[1]; kept[lane + 2] = factors[2]; kept[lane + 3] = factors[3]; \
+  }
+  FOR_FOURS(KEEP)
+#endif
+
+#if TILES_OF_KEYS
+#define TERMS(lane) vec4 term = texelFetch(uRowTerms, ivec2(otherX + lane * uChunk.z, otherHead), 0); mat4 terms = mat4(term, term, term, term);
+#else
+  mat4 terms = mat4(
+    texelFetch(uRowTerms, ivec2(tile, head), 0),
+    texelFetch(uRowTerms, ivec2(tile + uPart.x, head), 0),
+    texelFetch(uRowTerms, ivec2(tile + 2 * uPart.x, head), 0),
+    texelFetch(uRowTerms, ivec2(tile + 3 * uPart.x, head), 0)
+  );
+#define TERMS(lane)
+#endif
+#define FINISH(lane) { TERMS(lane) target[lane] = finish(products[lane], gradients[lane], kept[lane], terms, place, first + lane); }
+  FOR_LANES(FINISH)
+#endif
+}

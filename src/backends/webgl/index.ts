@@ -1,0 +1,38 @@
+/** Backend `webgl`: fused attention in fragment shaders, on WebGL 2 with float32 render targets. */
+import type {KernelBackend} from '@tensorflow/tfjs-core';
+import type {AttentionProblem} from '../../../kernels/problem';
+import {planBlocks, planChunks, planParts, TILE_ROWS, widthReason} from '../../../kernels/webgl/plan';
+import type {Implementation, Plan} from '../implementation';
+import {composed} from '../composed';
+import {contextReason, deviceOf} from './device';
+import {forward, sidesOfForward} from './forward';
+
+export const fragments: Implementation = {
+  name: 'fragments',
+  unsupported: (problem, backend) => contextReason(backend) ?? sizeReason(problem, backend),
+  forward,
+  backward: composed.backward,
+  plan,
+};
+
+function sizeReason(problem: AttentionProblem, backend: KernelBackend): string | null {
+  const {limits} = deviceOf(backend);
+  return widthReason(sidesOfForward(problem, limits.lanes), limits);
+}
+
+const BYTES_PER_TEXEL = 16;
+
+function plan(problem: AttentionProblem, backend: KernelBackend): Plan {
+  const {limits} = deviceOf(backend);
+  const sides = sidesOfForward(problem, limits.lanes);
+  const blocks = planBlocks(sides, limits);
+  const [part] = planParts(sides, limits);
+  const [chunk] = planChunks(part, blocks, limits, problem.windowLeft >= 0 && problem.windowRight >= 0);
+  const rows = Math.min(blocks.count, blocks.perSpan) * blocks.rows;
+  const texels =
+    part.heads * part.tiles * TILE_ROWS * sides.texels + // q
+    2 * part.heads * rows * sides.texels + // k and v, at most
+    chunk.heads * chunk.tiles * blocks.groups * limits.lanes + // scores
+    2 * part.heads * part.tiles * (sides.channelGroups * limits.lanes + 4); // sums and statistics, twice
+  return {tiles: {queries: TILE_ROWS, keys: limits.lanes, block: blocks.rows}, extraBytes: texels * BYTES_PER_TEXEL};
+}

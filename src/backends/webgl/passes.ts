@@ -1,0 +1,286 @@
+/**
+ * What forward and backward share: a call's inputs as shaders read them, its programs, its scratch textures, and the walk over
+ * parts, chunks and blocks (see kernels/webgl/plan.ts for these words).
+ */
+import type {TensorInfo} from '@tensorflow/tfjs-core';
+import {glslHeader} from '../../../kernels/header';
+import type {Constants} from '../../../kernels/header';
+import {scoresStrides} from '../../../kernels/problem';
+import type {AttentionInputs, AttentionProblem, Strides} from '../../../kernels/problem';
+import {blocksSeen, planBlocks, planChunks, TILE_ROWS} from '../../../kernels/webgl/plan';
+import type {Blocks, Chunk, Part, Sides} from '../../../kernels/webgl/plan';
+import common from '../../../kernels/webgl/common.glsl';
+import options from '../../../kernels/webgl/options.glsl';
+import philox from '../../../kernels/webgl/philox.glsl';
+import places from '../../../kernels/webgl/places.glsl';
+import stage from '../../../kernels/webgl/stage.frag';
+import type {Device, Program, Rectangle, Texture, Textures, UniformValues, WebGLBackend as Backend} from './device';
+import {newStaging, newTensor, viewTensor} from './textures';
+import type {TensorTarget, TensorView, TextureArray} from './textures';
+
+/** The option tensors that shaders read, by the name they have there: uBias, uBiasShape, LOAD_BIAS. */
+const READ_AS = {
+  bias: 'Bias', mask: 'Mask', alibiSlopes: 'Slopes', keyLengths: 'Lengths', queryOffset: 'Offsets',
+  querySegments: 'QuerySegments', keySegments: 'KeySegments', sinks: 'Sinks',
+} as const satisfies Partial<Record<keyof AttentionInputs<unknown>, string>>; // prettier-ignore
+
+type OptionName = keyof typeof READ_AS;
+
+/** Tensors by their name in the shader. */
+export type Reads = Record<string, TensorView>;
+
+/** A program with the uniforms and textures that stay the same for a whole call. */
+export interface Pass {
+  program: Program;
+  uniforms: UniformValues;
+  textures: Textures;
+}
+
+/** One block of one chunk. */
+export interface Step {
+  chunk: Chunk;
+  block: number;
+  /** Query head within its key head's group, for tiles of keys; else 0. */
+  groupHead: number;
+  /** The span that the block lies in, and the block's first column in the span's textures. */
+  span: number;
+  spanX: number;
+  index: number;
+  count: number;
+}
+
+export class Call {
+  readonly blocks: Blocks;
+  private readonly scratch: Array<() => void> = [];
+  private empty: TextureArray | null = null;
+
+  constructor(
+    readonly device: Device,
+    readonly backend: Backend,
+    readonly problem: AttentionProblem,
+    readonly views: Partial<Record<keyof AttentionInputs<unknown>, TensorView>>,
+    readonly sides: Sides,
+    readonly tilesOfKeys: boolean,
+    readonly half: boolean,
+  ) {
+    this.blocks = planBlocks(sides, device.limits);
+  }
+
+  /** Texels of a staged row of this width: whole groups of `lanes` channels. */
+  staged(width: number): number {
+    return this.half ? Math.ceil(width / 8) : Math.ceil(width / this.device.lanes) * (this.device.lanes / 4);
+  }
+
+  /** Texels of a row that hold something. */
+  texels(width: number): number {
+    return Math.ceil(width / (this.half ? 8 : 4));
+  }
+
+  channelGroups(width: number): number {
+    return Math.ceil(width / this.device.lanes);
+  }
+
+  /** A pass over places of the scores; `needs` names the option tensors that its shader reads. */
+  pass(shader: string, constants: Constants, needs: readonly OptionName[], reads: Reads = {}): Pass {
+    const {problem} = this;
+    const present = needs.filter(name => this.views[name]);
+    const has = (name: OptionName): number => Number(present.includes(name));
+    const all: Constants = {
+      ...constants,
+      TILES_OF_KEYS: Number(this.tilesOfKeys),
+      HAS_LENGTHS: has('keyLengths'),
+      HAS_OFFSETS: has('queryOffset'),
+      HAS_BIAS: has('bias'),
+      HAS_MASK: has('mask'),
+      HAS_ALIBI: has('alibiSlopes'),
+      HAS_SEGMENTS: has('keySegments'),
+      HAS_SINKS: has('sinks'),
+      HAS_SOFTCAP: Number(problem.softcap > 0),
+      HAS_DROPOUT: Number(problem.dropout > 0),
+    };
+    const parts = [places, problem.dropout > 0 ? philox : '', options, shader];
+    const optional = Object.fromEntries(present.map(name => [READ_AS[name], this.views[name]!]));
+    const pass = this.bare(parts.join('\n'), all, {...optional, ...reads});
+    const strides = (shape: AttentionProblem['bias']): number[] => {
+      if (!shape) return [0, 0, 0, 0];
+      const {batch, head, row, key} = scoresStrides(shape);
+      return [batch, head, row, key];
+    };
+    Object.assign(pass.uniforms, {
+      uSizes: [problem.H, problem.Sq, problem.Sk, 0],
+      uWindow: [problem.windowLeft, problem.windowRight, problem.queryOffset],
+      uSoftcap: problem.softcap,
+      uBiasStrides: strides(problem.bias),
+      uMaskStrides: strides(problem.mask),
+      uSlopesPerBatch: problem.alibi === 'perBatchAndHead' ? problem.H : 0,
+      uSeed: problem.seed,
+      uDropBelow: Math.floor(problem.dropout * 2 ** 32),
+      uKeptScale: 1 / (1 - problem.dropout),
+    });
+    return pass;
+  }
+
+  /** A pass that knows nothing of the scores. */
+  bare(shader: string, constants: Constants, reads: Reads): Pass {
+    const header = glslHeader({LANES: this.device.lanes, HALF: Number(this.half), ...constants});
+    const entries = Object.entries(reads);
+    const loads = entries.map(([name, {packed}]) => `#define LOAD_${snake(name)} ${packed ? 'load_packed' : 'load_unpacked'}\n`);
+    return {
+      program: this.device.program(`#version 300 es\n${header}${loads.join('')}${common}\n${shader}`),
+      uniforms: Object.fromEntries(entries.map(([name, {shape}]) => [`u${name}Shape`, shape])),
+      textures: Object.fromEntries(entries.map(([name, view]) => [`u${name}`, view])),
+    };
+  }
+
+  draw(pass: Pass, target: WebGLFramebuffer | Texture, at: Rectangle, uniforms: UniformValues, textures: Textures = {}): void {
+    this.device.draw(pass.program, target, at, {...pass.uniforms, ...uniforms}, {...pass.textures, ...textures});
+  }
+
+  /** Draws the whole of a tensor. */
+  fill(pass: Pass, target: TensorTarget, uniforms: UniformValues, textures: Textures = {}): void {
+    this.draw(pass, target, [0, 0, target.width, target.height], uniforms, textures);
+  }
+
+  array(width: number, height: number, layers: number, uints = false): TextureArray {
+    const {backend, device} = this;
+    const array = device.arrays.acquire(backend, width, height, layers, uints);
+    this.scratch.push(() => device.arrays.release(backend, array));
+    return array;
+  }
+
+  /** Stands where a pass's source is not read yet. */
+  noArray(): TextureArray {
+    return (this.empty ??= this.array(1, 1, 1));
+  }
+
+  staging(width: number, height: number): TensorTarget {
+    this.device.useSpareUnit();
+    const target = newStaging(this.backend, width, height);
+    this.scratch.push(() => this.backend.disposeIntermediateTensorInfo(target.info));
+    return target;
+  }
+
+  tensor(shape: number[], packed: boolean): TensorTarget {
+    this.device.useSpareUnit();
+    return newTensor(this.backend, shape, packed);
+  }
+
+  /** Gives every scratch texture back. */
+  release(): void {
+    this.scratch.splice(0).forEach(free => free());
+    this.empty = null;
+  }
+
+  /** Stages rows for tiles: all rows of the part. */
+  stageTiles(source: StageSource, part: Part): Texture {
+    const order = {count: part.tiles, lanes: TILE_ROWS, firstRow: part.firstRow, columns: TILE_ROWS * part.tiles};
+    return this.stageRows(source, order, {first: part.firstHead, step: 1, count: part.heads});
+  }
+
+  /** Stages rows for the other side of the tiles: those of one span of blocks. */
+  stageSpan(source: StageSource, span: number, heads: HeadRange): Texture {
+    return this.stageRows(source, this.spanOrder(span), heads);
+  }
+
+  spanOrder(span: number): RowOrder {
+    const {groups, rows, count, perSpan} = this.blocks;
+    const blocks = Math.min(perSpan, count - span * perSpan);
+    return {count: groups, lanes: this.device.lanes, firstRow: span * perSpan * rows, columns: blocks * rows};
+  }
+
+  private stageRows(source: StageSource, {count, lanes, firstRow, columns}: RowOrder, heads: HeadRange): Texture {
+    const {view, rows, width, strides, headsPerBatch, factor, stopAtLengths} = source;
+    const reads: Reads = {Source: view};
+    const lengths = stopAtLengths ? this.views.keyLengths : undefined;
+    if (lengths) reads.Lengths = lengths;
+    const staged = this.staged(width);
+    const pass = this.bare(stage, {WIDTH: width, TEXELS_STAGED: staged, HAS_LENGTHS: Number(Boolean(lengths))}, reads);
+    const target = this.half ? this.array(columns, heads.count * staged, 1, true) : this.staging(columns, heads.count * staged);
+    this.draw(pass, 'framebuffer' in target ? target.framebuffer : target, [0, 0, columns, heads.count * staged], {
+      uStrides: [strides.batch, strides.head, strides.row],
+      uRows: [count, lanes, firstRow, rows],
+      uHeads: [heads.first, heads.step, headsPerBatch],
+      uFactor: factor,
+    });
+    return target;
+  }
+
+  /** The steps of one chunk, in order; at least one, so that every sum gets its first value. */
+  steps(part: Part, chunk: Chunk): Step[] {
+    const {problem, blocks, tilesOfKeys} = this;
+    const firstRow = part.firstRow + chunk.firstTile * TILE_ROWS;
+    const rows = Math.min(chunk.tiles * TILE_ROWS, this.sides.rows - firstRow);
+    let [from, to] = blocksSeen(problem, tilesOfKeys, firstRow, rows, blocks);
+    if (from >= to) [from, to] = [0, 1];
+    const groupHeads = tilesOfKeys ? problem.H / problem.Hkv : 1;
+    const count = (to - from) * groupHeads;
+    return Array.from({length: count}, (_, index) => {
+      const block = from + (index % (to - from));
+      const span = Math.floor(block / blocks.perSpan);
+      const spanX = (block - span * blocks.perSpan) * blocks.rows;
+      return {chunk, block, groupHead: Math.floor(index / (to - from)), span, spanX, index, count};
+    });
+  }
+
+  chunks(part: Part): Chunk[] {
+    const {windowLeft, windowRight} = this.problem;
+    return planChunks(part, this.blocks, this.device.limits, windowLeft >= 0 && windowRight >= 0);
+  }
+
+  /** Heads of the other side that a part's tiles meet. */
+  otherHeads(part: Part, groupHead: number): HeadRange {
+    const group = this.problem.H / this.problem.Hkv;
+    if (this.tilesOfKeys) return {first: part.firstHead * group + groupHead, step: group, count: part.heads};
+    const first = Math.floor(part.firstHead / group);
+    return {first, step: 1, count: Math.floor((part.firstHead + part.heads - 1) / group) - first + 1};
+  }
+
+  /** Uniforms that say where a step is. */
+  placeUniforms(part: Part, step: Step): UniformValues {
+    const group = this.problem.H / this.problem.Hkv;
+    return {
+      uPart: [part.tiles, part.firstRow, part.firstHead, 0],
+      uChunk: [step.chunk.firstTile, step.chunk.firstHead, this.blocks.groups, step.block * this.blocks.rows],
+      uQueryHead: this.tilesOfKeys ? [group, step.groupHead] : [1, 0],
+      uOtherSide: this.tilesOfKeys
+        ? [step.spanX, 1, part.firstHead]
+        : [step.spanX, group, Math.floor(part.firstHead / group)],
+    };
+  }
+}
+
+interface RowOrder {
+  count: number;
+  lanes: number;
+  firstRow: number;
+  columns: number;
+}
+
+/** first, first + step, … */
+export interface HeadRange {
+  first: number;
+  step: number;
+  count: number;
+}
+
+/** A tensor whose rows get staged. */
+export interface StageSource {
+  view: TensorView;
+  rows: number;
+  width: number;
+  strides: Strides;
+  headsPerBatch: number;
+  factor: number;
+  /** Rows are keys: those at or after keyLengths count as 0. */
+  stopAtLengths: boolean;
+}
+
+/** The inputs as shaders read them; uploads what is on the host, so it must come before any draw. */
+export function viewInputs(backend: Backend, inputs: AttentionInputs<TensorInfo>): Partial<Record<keyof typeof inputs, TensorView>> {
+  const present = Object.entries(inputs).filter(([, info]) => info !== undefined) as Array<[string, TensorInfo]>;
+  return Object.fromEntries(present.map(([name, info]) => [name, viewTensor(backend, info)]));
+}
+
+function snake(name: string): string {
+  return name.replace(/(?!^)[A-Z]/g, '_$&').toUpperCase();
+}

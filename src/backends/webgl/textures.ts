@@ -1,0 +1,136 @@
+/**
+ * Textures of the WebGL passes. Tensors and staged rows are tfjs's own textures, from its texture manager; what it has no
+ * format for, texture arrays as render targets, is pooled here and counted in the same numbers.
+ */
+import {env} from '@tensorflow/tfjs-core';
+import type {DataType, TensorInfo} from '@tensorflow/tfjs-core';
+import type {Device, Texture, WebGLBackend as Backend} from './device';
+
+/** A tfjs tensor as the shaders read it. */
+export interface TensorView extends Texture {
+  packed: boolean;
+  /** What load_packed and load_unpacked take: texture width, offset of the first value, rows, columns. */
+  shape: readonly [number, number, number, number];
+}
+
+/** Uploads the tensor if it is on the host only; nothing is copied otherwise, whatever its packing. */
+export function viewTensor(backend: Backend, {dataId}: TensorInfo): TensorView {
+  backend.uploadToGPU(dataId);
+  const data = backend.texData.get(dataId);
+  const width = data.texShape![1];
+  const rows = data.shape.length > 1 ? data.shape[data.shape.length - 2] : 1;
+  const columns = data.shape.length > 0 ? data.shape[data.shape.length - 1] : 1;
+  const packed = Boolean(data.isPacked);
+  return {
+    texture: data.texture!.texture,
+    target: backend.gpgpu.gl.TEXTURE_2D,
+    packed,
+    shape: [packed ? Math.ceil(width / 2) : width, data.slice?.flatOffset ?? 0, rows, columns],
+  };
+}
+
+/** A new tensor with its texture. */
+export interface TensorTarget extends Texture {
+  info: TensorInfo;
+  packed: boolean;
+  width: number;
+  height: number;
+}
+
+export function newTensor(backend: Backend, shape: number[], packed: boolean, dtype: DataType = 'float32'): TensorTarget {
+  const info = backend.makeTensorInfo(shape, dtype);
+  const data = backend.texData.get(info.dataId);
+  data.isPacked = packed;
+  return {info, packed, ...placed(backend, info)};
+}
+
+/** Four values per texel, width × height texels, from tfjs's texture manager; give it back by disposing `info`. */
+export function newStaging(backend: Backend, width: number, height: number): TensorTarget {
+  const info = backend.makeTensorInfo([2 * height, 2 * width], 'float32');
+  const data = backend.texData.get(info.dataId);
+  data.isPacked = true;
+  data.texShape = [2 * height, 2 * width];
+  return {info, packed: true, ...placed(backend, info)};
+}
+
+function placed(backend: Backend, {dataId}: TensorInfo) {
+  backend.uploadToGPU(dataId);
+  const {texShape, texture, isPacked} = backend.texData.get(dataId);
+  const [height, width] = texShape!.map(n => (isPacked ? Math.ceil(n / 2) : n));
+  return {texture: texture!.texture, target: backend.gpgpu.gl.TEXTURE_2D, width, height};
+}
+
+/** A texture array as render target and source. */
+export interface TextureArray extends Texture {
+  framebuffer: WebGLFramebuffer;
+  bytes: number;
+  key: string;
+}
+
+/** tfjs's counts of allocated and free bytes, private in its texture manager. */
+interface TextureCounts {
+  _numBytesAllocated: number;
+  _numBytesFree: number;
+}
+
+const BYTES_PER_TEXEL = 16;
+/** Free arrays that are kept for the next call. */
+const MOST_FREE = 8;
+
+export class ArrayPool {
+  private free: TextureArray[] = [];
+
+  constructor(private readonly device: Device) {}
+
+  /** @param uints true: RGBA32UI (eight halves per texel); false: RGBA32F. */
+  acquire(backend: Backend, width: number, height: number, layers: number, uints = false): TextureArray {
+    const key = `${width} ${height} ${layers} ${uints}`;
+    const found = this.free.findIndex(array => array.key === key);
+    const counts = countsOf(backend);
+    const array = found >= 0 ? this.free.splice(found, 1)[0] : this.create(key, width, height, layers, uints);
+    if (found >= 0) counts._numBytesFree -= array.bytes;
+    else counts._numBytesAllocated += array.bytes;
+    backend.numBytesInGPU += array.bytes;
+    return array;
+  }
+
+  release(backend: Backend, array: TextureArray): void {
+    const counts = countsOf(backend);
+    backend.numBytesInGPU -= array.bytes;
+    counts._numBytesFree += array.bytes;
+    this.free.push(array);
+    const threshold = env().getNumber('WEBGL_DELETE_TEXTURE_THRESHOLD');
+    const isOver = (): boolean => threshold !== -1 && counts._numBytesAllocated > threshold;
+    while (this.free.length > MOST_FREE || (this.free.length > 0 && isOver())) this.destroy(counts, this.free.shift()!);
+  }
+
+  private create(key: string, width: number, height: number, layers: number, uints: boolean): TextureArray {
+    const {gl} = this.device;
+    const target = gl.TEXTURE_2D_ARRAY;
+    const texture = gl.createTexture()!;
+    this.device.useSpareUnit();
+    gl.bindTexture(target, texture);
+    gl.texParameteri(target, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+    gl.texParameteri(target, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+    gl.texStorage3D(target, 1, uints ? gl.RGBA32UI : gl.RGBA32F, width, height, layers);
+    gl.bindTexture(target, null);
+    const framebuffer = gl.createFramebuffer()!;
+    gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
+    const attachments = Array.from({length: layers}, (_, layer) => gl.COLOR_ATTACHMENT0 + layer);
+    attachments.forEach((attachment, layer) => gl.framebufferTextureLayer(gl.FRAMEBUFFER, attachment, texture, 0, layer));
+    gl.drawBuffers(attachments);
+    return {texture, target, framebuffer, bytes: width * height * layers * BYTES_PER_TEXEL, key};
+  }
+
+  private destroy(counts: TextureCounts, array: TextureArray): void {
+    const {gl} = this.device;
+    gl.deleteFramebuffer(array.framebuffer);
+    gl.deleteTexture(array.texture);
+    counts._numBytesAllocated -= array.bytes;
+    counts._numBytesFree -= array.bytes;
+  }
+}
+
+function countsOf(backend: Backend): TextureCounts {
+  return backend.getTextureManager() as unknown as TextureCounts;
+}
