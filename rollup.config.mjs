@@ -24,12 +24,16 @@ function present(entries) {
 
 const shaderText = {
   name: 'shader-text',
-  load: id => (/\.(wgsl|glsl|vert|frag)$/.test(id) ? `export default ${JSON.stringify(readFileSync(id, 'utf8'))};` : null),
+  load: id =>
+    /\.(wgsl|glsl|vert|frag)$/.test(id) ? `export default ${JSON.stringify(readFileSync(id, 'utf8'))};` : null,
 };
 
 /** Whatever is not a file of this package stays an import: the caller has one tfjs-core, and it is theirs. */
 const isPackage = id => builtinModules.includes(id) || !(id.startsWith('.') || isAbsolute(id));
-const compile = options => [shaderText, esbuild({target: 'es2022', sourceMap: true, tsconfig: 'tsconfig.json', ...options})];
+const compile = options => [
+  shaderText,
+  esbuild({target: 'es2022', sourceMap: true, tsconfig: 'tsconfig.json', ...options}),
+];
 
 const moduleFormat = (format, extension) => ({
   dir: 'dist',
@@ -59,7 +63,14 @@ export default [
     output: [moduleFormat('cjs', 'js'), moduleFormat('es', 'mjs')],
   },
   ...(command.cli
-    ? [{input: command, external: isPackage, plugins: compile(), output: {...moduleFormat('cjs', 'js'), banner: '#!/usr/bin/env node'}}]
+    ? [
+        {
+          input: command,
+          external: isPackage,
+          plugins: compile(),
+          output: {...moduleFormat('cjs', 'js'), banner: '#!/usr/bin/env node'},
+        },
+      ]
     : []),
   {
     input: present(ENTRIES),

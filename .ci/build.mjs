@@ -32,7 +32,9 @@ export async function ensureKernels() {
   if (!kernelsAreFresh()) await locked(async () => kernelsAreFresh() || buildKernels());
 }
 
-const BUNDLE_SOURCES = ['src', 'kernels', 'package.json', 'tsconfig.json', 'rollup.config.mjs'].map(path => join(root, path));
+const BUNDLE_SOURCES = ['src', 'kernels', 'package.json', 'tsconfig.json', 'rollup.config.mjs'].map(path =>
+  join(root, path),
+);
 
 export function bundlesAreFresh() {
   return existsSync(join(dist, 'index.js')) && newest(BUNDLE_SOURCES) <= modified(bundlesStamp);
@@ -50,7 +52,10 @@ export async function buildBundles() {
 
 /** When the newest of the files was written; folders count, too, since a deletion shows in theirs. */
 function newest(paths, except) {
-  return Math.max(0, ...paths.map(path => (path === except ? 0 : Math.max(modified(path), newest(inside(path), except)))));
+  return Math.max(
+    0,
+    ...paths.map(path => (path === except ? 0 : Math.max(modified(path), newest(inside(path), except)))),
+  );
 }
 
 function inside(path) {

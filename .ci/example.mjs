@@ -11,7 +11,9 @@ import {start} from './start.mjs';
 const [name, ...args] = process.argv.slice(2);
 const main = join(root, 'examples', name ?? '', 'main.ts');
 if (!name || !existsSync(main)) {
-  const names = readdirSync(join(root, 'examples')).filter(example => existsSync(join(root, 'examples', example, 'main.ts')));
+  const names = readdirSync(join(root, 'examples')).filter(example =>
+    existsSync(join(root, 'examples', example, 'main.ts')),
+  );
   console.error(`Usage: node .ci/example.mjs <${names.join(' | ')}> [arguments]`);
   process.exit(2);
 }

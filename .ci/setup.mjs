@@ -47,7 +47,8 @@ async function setUp(steps) {
 
 const names = process.argv.slice(2);
 const steps = names.length === 0 ? STEPS : STEPS.filter(({name}) => names.includes(name));
-const isReady = () => steps.every(wanted => wanted.isReady() && (!wanted.optional || readJson(partsFile)?.[wanted.name] === null));
+const isReady = () =>
+  steps.every(wanted => wanted.isReady() && (!wanted.optional || readJson(partsFile)?.[wanted.name] === null));
 
 try {
   if (!isReady()) await locked(() => setUp(steps));

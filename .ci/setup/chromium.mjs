@@ -64,7 +64,9 @@ export async function prepareDawn() {
   await step('trying Dawn', () =>
     execute(process.execPath, ['--input-type=module', '-e', ADAPTER], {env: gpuEnvironment()}),
   ).catch(error => {
-    throw new Unavailable(`Dawn finds no device: ${error.message.split('\n').find(line => /Error/.test(line)) ?? error}`);
+    throw new Unavailable(
+      `Dawn finds no device: ${error.message.split('\n').find(line => /Error/.test(line)) ?? error}`,
+    );
   });
   writeFileSync(dawnStamp, JSON.stringify({version: dawnVersion()}));
 }

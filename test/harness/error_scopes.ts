@@ -25,7 +25,7 @@ export async function insideScopes<T>(device: GPUDevice, work: () => Promise<T>)
   try {
     result = await work();
   } catch (error) {
-    await popScopes(device).catch(complaint => {
+    await popScopes(device).catch((complaint: unknown) => {
       throw new Error(`${String(error)}\n${String(complaint)}`, {cause: error});
     });
     throw error;

@@ -87,7 +87,9 @@ export async function useDawn(flags: string[] = []): Promise<GPU> {
  * A device of Dawn's null backend, which compiles shaders and runs nothing: for checking WGSL with features that the software
  * device lacks (shader-f16, subgroups). Features it does not know are an error.
  */
-export async function openNullDevice(requiredFeatures: GPUFeatureName[] = ['shader-f16', 'subgroups']): Promise<GPUDevice> {
+export async function openNullDevice(
+  requiredFeatures: GPUFeatureName[] = ['shader-f16', 'subgroups'],
+): Promise<GPUDevice> {
   const {gpu, globals} = await openDawn(['backend=null', 'enable-dawn-features=allow_unsafe_apis']);
   Object.assign(globalThis, globals);
   const adapter = await gpu.requestAdapter();
@@ -100,6 +102,6 @@ export async function checkShader(device: GPUDevice, code: string): Promise<void
   pushScopes(device);
   const {messages} = await device.createShaderModule({code}).getCompilationInfo();
   const errors = messages.filter(({type}) => type === 'error').map(m => `${m.lineNum}:${m.linePos} ${m.message}`);
-  await popScopes(device).catch(error => errors.push(error.message));
+  await popScopes(device).catch((error: unknown) => errors.push(String(error)));
   if (errors.length > 0) throw new Error(errors.join('\n'));
 }

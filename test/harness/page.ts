@@ -25,7 +25,7 @@ async function selectBackend(backend: BrowserBackend): Promise<void> {
 
 async function callExport(name: string, args: unknown[]): Promise<unknown> {
   if (!(name in pageModule)) throw new Error(`The page's module exports no ${name}.`);
-  return pageModule[name](...args);
+  return await pageModule[name](...args);
 }
 
 /** Calls one exported function of the page's module; whatever the device complains about meanwhile is an error, too. */
@@ -47,7 +47,7 @@ async function callWatched(name: string, args: unknown[]): Promise<unknown> {
 function outcome(work: Promise<unknown>): Promise<Outcome> {
   return work.then(
     value => ({value}),
-    error => ({error: error instanceof Error ? (error.stack ?? error.message) : String(error)}),
+    (error: unknown) => ({error: error instanceof Error ? (error.stack ?? error.message) : String(error)}),
   );
 }
 

@@ -20,7 +20,7 @@ export async function failsElsewhere() {
   await new Promise(resolve => setTimeout(resolve, 50));
 }
 
-export async function complains() {
+export function complains() {
   console.error('on the console');
 }
 
