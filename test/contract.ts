@@ -7,8 +7,11 @@ import type {ContractTest} from './contract/contract_test';
 import {leavingNothing} from './contract/contract_test';
 import {determinismTests} from './contract/determinism';
 import {differentiationTests} from './contract/differentiation';
+import {errorTests} from './contract/errors';
 import {hiddenTests} from './contract/hidden';
+import {mergeTests} from './contract/merge';
 import {checkCase} from './contract/run_case';
+import {softmaxTests} from './contract/softmax';
 import {tensorTests} from './contract/tensors';
 
 /** Where the suite runs. */
@@ -30,5 +33,8 @@ export function contractTests(target: Target): ContractTest[] {
     ...determinismTests(),
     ...tensorTests(),
     ...differentiationTests(),
+    ...mergeTests(),
+    ...softmaxTests(),
+    ...errorTests(),
   ].map(leavingNothing);
 }

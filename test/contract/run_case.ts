@@ -34,6 +34,11 @@ export function optionsOf(c: AttentionCase, x: Partial<CaseTensors>): FlashAtten
 export const runFlash = (c: AttentionCase, inputs: CaseInputs): Promise<Run> =>
   runWithGradients(c, inputs, x => flashAttentionWithLse(x.q, x.k, x.v, optionsOf(c, x)));
 
+/** Undefined for empty sizes, where the chain has nothing to compute. */
+export async function runChainIfAny(c: AttentionCase, inputs: CaseInputs): Promise<Run | undefined> {
+  return chainApplies(c) ? runChain(c, inputs) : undefined;
+}
+
 /** The output alone, by the op that gives nothing else. */
 export async function runForward(c: AttentionCase, inputs: CaseInputs): Promise<Values> {
   const x = toTensors(inputs);
@@ -48,7 +53,7 @@ export async function checkCase(c: AttentionCase): Promise<void> {
   const inputs = makeInputs(c);
   const output = await runForward(c, inputs);
   const flash = await runFlash(c, inputs);
-  const chain = chainApplies(c) ? await runChain(c, inputs) : undefined;
+  const chain = await runChainIfAny(c, inputs);
   const references = referencesOf(c, inputs);
   checkRun(c, inputs, references, flash, chain);
   // The op without lse may take another way through the kernels: it is held to the same.
