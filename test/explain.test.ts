@@ -106,7 +106,7 @@ describe('explain', () => {
     });
     expect(kernelNames).toEqual([]);
     expect(tf.memory().numTensors).toBe(before + 1);
-    tf.dispose([q, k, v, result as tf.Tensor]);
+    tf.dispose([q, k, v, result]);
   });
 
   it.each([

@@ -155,8 +155,8 @@ function laws(numRuns: number): void {
         causal,
         window: [left, -1],
         queryOffset: c.Sk - c.Sq - begin,
-        ...(options.bias && {bias: tf.slice(options.bias as tf.Tensor, [0, 0, begin], [-1, -1, end - begin])}),
-        ...(options.mask && {mask: tf.slice(options.mask as tf.Tensor, [0, 0, 0, begin], [-1, -1, -1, end - begin])}),
+        ...(options.bias && {bias: tf.slice(options.bias, [0, 0, begin], [-1, -1, end - begin])}),
+        ...(options.mask && {mask: tf.slice(options.mask, [0, 0, 0, begin], [-1, -1, -1, end - begin])}),
         ...(begin > 0 && {sinks: undefined}),
       });
       const attend = (begin: number, end: number) => {
@@ -192,10 +192,10 @@ function laws(numRuns: number): void {
     holds(nothing, c => {
       const {q, k, options} = tensorsOf({...c, group: 1, softcap: undefined, hasSinks: false});
       const {B, Hkv: H, Sq, Sk} = c;
-      const v = tf.tile(tf.reshape(tf.eye(Sk), [1, 1, Sk, Sk]), [B, H, 1, 1]) as tf.Tensor4D;
+      const v: tf.Tensor4D = tf.tile(tf.reshape(tf.eye(Sk), [1, 1, Sk, Sk]), [B, H, 1, 1]);
       const {output, lse} = flashAttentionWithLse(q, k, v, options);
       const scaled = tf.mul(tf.matMul(q, k, false, true), c.scale ?? 1 / Math.sqrt(c.D));
-      const scores = options.bias ? tf.add(scaled, options.bias as tf.Tensor) : scaled;
+      const scores = options.bias ? tf.add(scaled, options.bias) : scaled;
       const mask = tf.broadcastTo((options.mask as tf.Tensor) ?? tf.tensor(true), [B, H, Sq, Sk]);
       const seesAny = tf.notEqual(lse, -Infinity);
       const p = tf.exp(tf.sub(scores, tf.expandDims(tf.where(seesAny, lse, 0), -1)));
