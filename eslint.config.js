@@ -14,7 +14,7 @@ module.exports = defineConfig(
   globalIgnores(['dist/', 'kernels/wasm/generated/', 'kernels/wasm/assembly/']),
   js.configs.recommended,
   {
-    files: ['**/*.{js,mjs}'],
+    files: ['**/*.{js,mjs,cjs}'],
     languageOptions: {globals: NODE_GLOBALS},
   },
   {

@@ -76,7 +76,8 @@ export function describeInPage(options: PageOptions, title: string, body: (page:
   });
 }
 
-function launch(): Promise<Browser> {
+/** Starts Chromium on the software driver. */
+export function launch(): Promise<Browser> {
   return chromium.launch({executablePath: process.env.CHROMIUM_PATH, args: FLAGS});
 }
 
