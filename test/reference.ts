@@ -23,8 +23,9 @@ export interface ReferenceGradients {
   sinks?: Float64Array;
 }
 
-export function referenceAttention(c: AttentionCase, inputs: CaseInputs): ReferenceResult {
+export function referenceAttention(c: AttentionCase, given: CaseInputs): ReferenceResult {
   const {B, H, Sq, Dv} = c;
+  const inputs = inPrecision(c, given);
   const at = addresses(c);
   const output = new Float64Array(B * H * Sq * Dv);
   const lse = new Float64Array(B * H * Sq);
@@ -40,11 +41,12 @@ export function referenceAttention(c: AttentionCase, inputs: CaseInputs): Refere
 
 export function referenceGradients(
   c: AttentionCase,
-  inputs: CaseInputs,
+  given: CaseInputs,
   dOutput: ArrayLike<number>,
   dLse: ArrayLike<number>,
 ): ReferenceGradients {
   const {H, Hkv, Sq, D, Dv} = c;
+  const inputs = inPrecision(c, given);
   const at = addresses(c);
   const grads: ReferenceGradients = {
     q: new Float64Array(inputs.q.values.length),
@@ -100,10 +102,9 @@ function attentionRow(c: AttentionCase, inputs: CaseInputs, b: number, h: number
   const at = addresses(c);
   const hkv = Math.floor((h * Hkv) / H);
   const scale = options.scale ?? 1 / Math.sqrt(D);
-  const round = c.options.precision === 'float16' ? toFloat16 : (x: number) => x;
-  const query = (d: number): number => round(inputs.q.values[at.q(b, h, i, d)]);
-  const key = (j: number, d: number): number => round(inputs.k.values[at.k(b, hkv, j, d)]);
-  const value = (j: number, e: number): number => round(inputs.v.values[at.v(b, hkv, j, e)]);
+  const query = (d: number): number => inputs.q.values[at.q(b, h, i, d)];
+  const key = (j: number, d: number): number => inputs.k.values[at.k(b, hkv, j, d)];
+  const value = (j: number, e: number): number => inputs.v.values[at.v(b, hkv, j, e)];
 
   const visible: {j: number; s: number; capSlope: number}[] = [];
   for (let j = 0; j < Sk; j++) {
@@ -135,7 +136,7 @@ function attentionRow(c: AttentionCase, inputs: CaseInputs, b: number, h: number
   const sum = visible.reduce((total, {s}) => total + Math.exp(s - max), Math.exp(sink - max));
   const keys = visible.map(({j, s, capSlope}) => ({
     j,
-    p: round(Math.exp(s - max) / sum),
+    p: options.precision === 'float16' ? toFloat16(Math.exp(s - max) / sum) : Math.exp(s - max) / sum,
     keep: dropoutFactor(c, b, h, i, j),
     capSlope,
   }));
@@ -193,6 +194,13 @@ export function scoresAddress(array: HostArray, b: number, h: number, i: number,
   const full = scoresRank === 4 ? [b, h, i, j] : scoresRank === 3 ? [b, i, j] : [i, j];
   const indices = full.slice(full.length - shape.length);
   return shape.reduce((address, size, axis) => address * size + (size === 1 ? 0 : indices[axis]), 0);
+}
+
+/** What half-precision products may see of q, k and v, where that is permitted. */
+function inPrecision({options}: AttentionCase, inputs: CaseInputs): CaseInputs {
+  if (options.precision !== 'float16') return inputs;
+  const half = (x: HostArray): HostArray => ({...x, values: Float64Array.from(x.values, toFloat16)});
+  return {...inputs, q: half(inputs.q), k: half(inputs.k), v: half(inputs.v)};
 }
 
 /** The nearest float16, ties to even, as a number. */
