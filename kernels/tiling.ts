@@ -1,0 +1,97 @@
+/**
+ * Problem and device limits in, tile sizes out: how many invocations share a query row, how many rows each group of them holds
+ * in registers, and how many keys lie in workgroup memory at a time. Bytes of each on-chip array stand on their own line.
+ */
+
+/** What a device lets one workgroup have. */
+export interface WorkgroupLimits {
+  /** Bytes of workgroup memory. */
+  storage: number;
+  invocations: number;
+  /** The smallest subgroup that a kernel may meet; 0 where the device has no subgroups. */
+  subgroup: number;
+}
+
+/** The shape of a kernel whose groups of lanes share rows. */
+export interface LaneTiles {
+  /** Invocations that share a row; each holds every lanes-th vec4 of it. */
+  lanes: number;
+  /** Rows that a group of lanes holds in registers. */
+  rows: number;
+  threads: number;
+  /** Streamed rows in workgroup memory at a time. */
+  keys: number;
+  /** Streamed rows handled between two rescalings. */
+  block: number;
+  /** How lanes exchange values. */
+  exchange: 'single' | 'subgroup' | 'workgroup';
+}
+
+export interface DecodeTiles extends LaneTiles {
+  /** Sets of rows that share a workgroup, and the keys that it reads. */
+  rowGroups: number;
+}
+
+/** vec4s of a row of `width` floats that one of `lanes` invocations holds. */
+const slice = (width: number, lanes: number): number => Math.ceil(Math.ceil(width / 4) / lanes);
+
+/** Bytes of workgroup memory that `tiles` take for rows of D and Dv floats. */
+export function laneBytes(tiles: LaneTiles, D: number, Dv: number): number {
+  const {lanes, rows, threads, keys, block, exchange} = tiles;
+  const keyTile = keys * slice(D, lanes) * lanes * 16;
+  const valueTile = keys * slice(Dv, lanes) * lanes * 16;
+  const scores = threads * rows * block * 4;
+  const own = threads * rows * Math.max(1, block / lanes) * 4;
+  const rowValues = threads * rows * 4;
+  return keyTile + valueTile + (exchange === 'workgroup' ? scores + own + rowValues : 0);
+}
+
+/**
+ * Tiles for a kernel that keeps `copies` rows of D or Dv floats per row in registers (forward 2: q and the output).
+ * @returns null where not even one key fits the workgroup's memory.
+ */
+export function laneTiles(D: number, Dv: number, copies: number, limits: WorkgroupLimits): LaneTiles | null {
+  const width = Math.max(D, Dv);
+  const lanes = limits.subgroup > 0 ? subgroupLanes(width, limits.subgroup) : Math.min(16, powerOfTwo(width / 64));
+  const exchange = lanes === 1 ? 'single' : limits.subgroup > 0 ? 'subgroup' : 'workgroup';
+  // Registers decide the rows: about 128 floats of a thread's 255 hold rows, the rest scores and addresses.
+  const registers = copies * slice(width, lanes) * 4;
+  const rows = exchange === 'subgroup' ? Math.max(1, Math.min(4, floorPowerOfTwo(136 / registers))) : 1;
+  // From the shape that was fastest where measured down to what fits.
+  for (const keys of [32, 16, 8, 4, 2, 1]) {
+    for (const threads of [128, 64, 32]) {
+      if (threads > limits.invocations) continue;
+      const tiles: LaneTiles = {lanes, rows, threads, keys, block: Math.min(keys, 8), exchange};
+      if (laneBytes(tiles, D, Dv) <= limits.storage) return tiles;
+    }
+  }
+  return null;
+}
+
+function subgroupLanes(width: number, subgroup: number): number {
+  const wanted = width <= 64 ? 2 : width <= 96 ? 4 : width <= 128 ? 8 : 16;
+  return Math.min(wanted, floorPowerOfTwo(subgroup));
+}
+
+/**
+ * Tiles of the kernel for few rows: every group of lanes holds the same rows and walks over keys of its own in memory.
+ * @param rowCount queries times heads of a group.
+ */
+export function decodeTiles(D: number, Dv: number, rowCount: number, limits: WorkgroupLimits): DecodeTiles | null {
+  const width = Math.max(D, Dv);
+  const lanes = Math.min(powerOfTwo(width / 16), 32, floorPowerOfTwo(limits.subgroup));
+  const perRow = 2 * slice(width, lanes) * 4;
+  const rows = Math.max(1, Math.min(4, powerOfTwo(rowCount), floorPowerOfTwo(136 / perRow)));
+  for (const threads of [128, 64, 32]) {
+    const groups = threads / lanes;
+    const rowGroups = Math.min(groups, powerOfTwo(rowCount / rows));
+    const maxima = groups * rows * 8;
+    const outputs = groups * slice(Dv, lanes) * lanes * 16;
+    if (threads > limits.invocations || groups < 1 || maxima + outputs > limits.storage) continue;
+    return {lanes, rows, threads, keys: 1, block: 2, exchange: lanes === 1 ? 'single' : 'subgroup', rowGroups};
+  }
+  return null;
+}
+
+const powerOfTwo = (x: number): number => 2 ** Math.max(0, Math.ceil(Math.log2(x)));
+const floorPowerOfTwo = (x: number): number => 2 ** Math.max(0, Math.floor(Math.log2(x)));

@@ -1,0 +1,132 @@
+// FlashAttention-2, backward, the part for dk and dv: rows of keys in registers, tiles of the queries that see them and of dO in
+// workgroup memory, one query head of the group after the other: no atomics, and a fixed order of summation.
+var<workgroup> queryTile: array<vec4f, KEYS * QK_PITCH>;
+var<workgroup> gradientTile: array<vec4f, KEYS * V_PITCH>;
+
+fn load_tiles(queryBase: u32, outputBase: u32, begin: i32, end: i32) {
+  for (var n = invocation; n < KEYS * QK_PITCH; n += THREADS) {
+    let i = begin + i32(n / QK_PITCH);
+    var x = vec4f(0.0);
+    if (i < end) { x = u.scale * load_q(queryBase + u32(i) * u.qRow, n % QK_PITCH); }
+    queryTile[n] = x;
+  }
+  for (var n = invocation; n < KEYS * V_PITCH; n += THREADS) {
+    let i = begin + i32(n / V_PITCH);
+    var x = vec4f(0.0);
+    if (i < end) { x = load_dOutput(outputBase + u32(i) * u.oRow, n % V_PITCH); }
+    gradientTile[n] = x;
+  }
+}
+
+fn run(item: u32) {
+  let tile = item % u.tiles;
+  let keyHead = u.headStart + item / u.tiles % u.heads;
+  let b = u.batchStart + item / (u.tiles * u.heads);
+
+  let offset = query_offset(b);
+  let lengthEnd = end_of_keys(b);
+  let firstKeyOfTile = i32(tile * TILE_ROWS);
+  let lastKeyOfTile = min(firstKeyOfTile + TILE_ROWS, lengthEnd) - 1;
+  // The queries that see any key of the tile.
+  let begin = select(max(firstKeyOfTile - offset - u.windowRight, 0), 0, u.windowRight < 0);
+  let windowEnd = select(min(lastKeyOfTile - offset + u.windowLeft + 1, i32(u.Sq)), i32(u.Sq), u.windowLeft < 0);
+  let end = select(windowEnd, 0, lastKeyOfTile < firstKeyOfTile);
+
+  var key: array<vec4f, ROWS * QK_SLICE>;
+  var value: array<vec4f, ROWS * V_SLICE>;
+  var dKey: array<vec4f, ROWS * QK_SLICE>;
+  var dValue: array<vec4f, ROWS * V_SLICE>;
+  let firstOwn = firstKeyOfTile + i32(invocation / LANES * ROWS);
+  let keyBase = b * u.kBatch + keyHead * u.kHead - u.kStart;
+  let valueBase = b * u.vBatch + keyHead * u.vHead - u.vStart;
+  for (var r = 0u; r < ROWS; r++) {
+    let j = firstOwn + i32(r);
+    if (j < lengthEnd) {
+      for (var c = 0u; c < QK_SLICE; c++) { key[r * QK_SLICE + c] = load_k(keyBase + u32(j) * u.kRow, c * LANES + lane); }
+      for (var c = 0u; c < V_SLICE; c++) { value[r * V_SLICE + c] = load_v(valueBase + u32(j) * u.vRow, c * LANES + lane); }
+    }
+  }
+
+  for (var member = 0u; member < u.group; member++) {
+    let h = keyHead * u.group + member;
+    let queryBase = b * u.qBatch + h * u.qHead - u.qStart;
+    let outputBase = b * u.oBatch + h * u.oHead - u.oStart;
+    for (var tileBegin = begin; tileBegin < end; tileBegin += KEYS) {
+      workgroupBarrier();
+      load_tiles(queryBase, outputBase, tileBegin, end);
+      workgroupBarrier();
+      let checked = HAS_SEGMENTS || HAS_MASK || HAS_BIAS || tileBegin + KEYS > end ||
+        first_key(tileBegin + KEYS - 1 + offset, lengthEnd) > firstKeyOfTile ||
+        end_key(tileBegin + offset, lengthEnd) < firstKeyOfTile + TILE_ROWS;
+
+      for (var first = 0u; first < KEYS; first += BLOCK) {
+        var partial = Scores();
+        var own: OwnScores;
+        var ownGradient: OwnScores;
+        for (var c = 0u; c < QK_SLICE; c++) {
+          for (var k = 0u; k < BLOCK; k++) {
+            let x = queryTile[(first + k) * QK_PITCH + c * LANES + lane];
+            for (var r = 0u; r < ROWS; r++) {
+              partial[r * BLOCK + k] = multiply_add(key[r * QK_SLICE + c], x, partial[r * BLOCK + k]);
+            }
+          }
+        }
+        sum_to_owner(&partial, &own);
+        partial = Scores();
+        for (var c = 0u; c < V_SLICE; c++) {
+          for (var k = 0u; k < BLOCK; k++) {
+            let x = gradientTile[(first + k) * V_PITCH + c * LANES + lane];
+            for (var r = 0u; r < ROWS; r++) {
+              partial[r * BLOCK + k] = multiply_add(value[r * V_SLICE + c], x, partial[r * BLOCK + k]);
+            }
+          }
+        }
+        sum_to_owner(&partial, &ownGradient);
+        for (var k = 0u; k < OWN; k++) {
+          let i = u32(tileBegin) + first + first_own() + k;
+          let valid = i < u32(end);
+          let row = row_at(b, h, min(i, u.Sq - 1u), offset, lengthEnd, valid);
+          let saved = saved_row(b, h, min(i, u.Sq - 1u));
+          for (var r = 0u; r < ROWS; r++) {
+            let n = r * OWN + k;
+            let place = place_gradient(own[n], ownGradient[n], row, saved, firstOwn + i32(r), checked);
+            own[n] = place.kept;
+            ownGradient[n] = place.raw;
+          }
+        }
+        share_scores(&own, &partial);
+        for (var k = 0u; k < BLOCK; k++) {
+          for (var c = 0u; c < V_SLICE; c++) {
+            let x = gradientTile[(first + k) * V_PITCH + c * LANES + lane];
+            for (var r = 0u; r < ROWS; r++) {
+              dValue[r * V_SLICE + c] = fma(vec4f(partial[r * BLOCK + k]), x, dValue[r * V_SLICE + c]);
+            }
+          }
+        }
+        share_scores(&ownGradient, &partial);
+        for (var k = 0u; k < BLOCK; k++) {
+          for (var c = 0u; c < QK_SLICE; c++) {
+            let x = queryTile[(first + k) * QK_PITCH + c * LANES + lane];
+            for (var r = 0u; r < ROWS; r++) {
+              dKey[r * QK_SLICE + c] = fma(vec4f(partial[r * BLOCK + k]), x, dKey[r * QK_SLICE + c]);
+            }
+          }
+        }
+      }
+    }
+  }
+
+  for (var r = 0u; r < ROWS; r++) {
+    let j = firstOwn + i32(r);
+    if (j < i32(u.Sk)) {
+      // A key beyond the length gets exactly 0, whatever it holds.
+      let seen = j < lengthEnd;
+      for (var c = 0u; c < QK_SLICE; c++) {
+        store_dk(keyBase + u32(j) * u.kRow, c * LANES + lane, select(vec4f(0.0), dKey[r * QK_SLICE + c], seen));
+      }
+      for (var c = 0u; c < V_SLICE; c++) {
+        store_dv(valueBase + u32(j) * u.vRow, c * LANES + lane, select(vec4f(0.0), dValue[r * V_SLICE + c], seen));
+      }
+    }
+  }
+}

@@ -1,0 +1,115 @@
+// FlashAttention-2, backward, the part for dq: rows of queries in registers, tiles of K and V in workgroup memory, as forward.
+var<workgroup> keyTile: array<vec4f, KEYS * QK_PITCH>;
+var<workgroup> valueTile: array<vec4f, KEYS * V_PITCH>;
+
+fn load_tiles(keyBase: u32, valueBase: u32, begin: i32, end: i32) {
+  for (var n = invocation; n < KEYS * QK_PITCH; n += THREADS) {
+    let j = begin + i32(n / QK_PITCH);
+    var x = vec4f(0.0);
+    if (j < end) { x = load_k(keyBase + u32(j) * u.kRow, n % QK_PITCH); }
+    keyTile[n] = x;
+  }
+  for (var n = invocation; n < KEYS * V_PITCH; n += THREADS) {
+    let j = begin + i32(n / V_PITCH);
+    var x = vec4f(0.0);
+    if (j < end) { x = load_v(valueBase + u32(j) * u.vRow, n % V_PITCH); }
+    valueTile[n] = x;
+  }
+}
+
+fn run(item: u32) {
+  let tile = u.tiles - 1u - item % u.tiles;
+  let keyHead = u.headStart + item / u.tiles % u.heads;
+  let b = u.batchStart + item / (u.tiles * u.heads);
+
+  let rows = u.Sq * u.group;
+  let firstRow = tile * TILE_ROWS;
+  let lastRow = min(firstRow + TILE_ROWS, rows) - 1u;
+  let offset = query_offset(b);
+  let lengthEnd = end_of_keys(b);
+  let firstPosition = i32(firstRow / u.group) + offset;
+  let lastPosition = i32(lastRow / u.group) + offset;
+  let begin = first_key(firstPosition, lengthEnd);
+  let end = end_key(lastPosition, lengthEnd);
+  let fullBegin = first_key(lastPosition, lengthEnd);
+  let fullEnd = end_key(firstPosition, lengthEnd);
+
+  var query: array<vec4f, ROWS * QK_SLICE>;
+  var dOutput: array<vec4f, ROWS * V_SLICE>;
+  var dQuery: array<vec4f, ROWS * QK_SLICE>;
+  var info: array<Row, ROWS>;
+  var saved: array<vec3f, ROWS>;
+  for (var r = 0u; r < ROWS; r++) {
+    let row = firstRow + invocation / LANES * ROWS + r;
+    let h = keyHead * u.group + row % u.group;
+    let i = row / u.group;
+    info[r] = row_at(b, h, i, offset, lengthEnd, row < rows);
+    if (row < rows) {
+      saved[r] = saved_row(b, h, i);
+      for (var c = 0u; c < QK_SLICE; c++) {
+        query[r * QK_SLICE + c] = u.scale * load_q(b * u.qBatch + h * u.qHead + i * u.qRow - u.qStart, c * LANES + lane);
+      }
+      for (var c = 0u; c < V_SLICE; c++) {
+        dOutput[r * V_SLICE + c] = load_dOutput(b * u.oBatch + h * u.oHead + i * u.oRow - u.oStart, c * LANES + lane);
+      }
+    }
+  }
+  let keyBase = b * u.kBatch + keyHead * u.kHead - u.kStart;
+  let valueBase = b * u.vBatch + keyHead * u.vHead - u.vStart;
+
+  for (var tileBegin = begin; tileBegin < end; tileBegin += KEYS) {
+    workgroupBarrier();
+    load_tiles(keyBase, valueBase, tileBegin, end);
+    workgroupBarrier();
+    let checked = HAS_SEGMENTS || HAS_MASK || HAS_BIAS || tileBegin < fullBegin || tileBegin + KEYS > fullEnd;
+
+    for (var first = 0u; first < KEYS; first += BLOCK) {
+      var partial = Scores();
+      var own: OwnScores;
+      var ownGradient: OwnScores;
+      for (var c = 0u; c < QK_SLICE; c++) {
+        for (var k = 0u; k < BLOCK; k++) {
+          let x = keyTile[(first + k) * QK_PITCH + c * LANES + lane];
+          for (var r = 0u; r < ROWS; r++) {
+            partial[r * BLOCK + k] = multiply_add(query[r * QK_SLICE + c], x, partial[r * BLOCK + k]);
+          }
+        }
+      }
+      sum_to_owner(&partial, &own);
+      partial = Scores();
+      for (var c = 0u; c < V_SLICE; c++) {
+        for (var k = 0u; k < BLOCK; k++) {
+          let x = valueTile[(first + k) * V_PITCH + c * LANES + lane];
+          for (var r = 0u; r < ROWS; r++) {
+            partial[r * BLOCK + k] = multiply_add(dOutput[r * V_SLICE + c], x, partial[r * BLOCK + k]);
+          }
+        }
+      }
+      sum_to_owner(&partial, &ownGradient);
+      let ownKey = tileBegin + i32(first + first_own());
+      for (var r = 0u; r < ROWS; r++) {
+        for (var k = 0u; k < OWN; k++) {
+          let n = r * OWN + k;
+          own[n] = place_gradient(own[n], ownGradient[n], info[r], saved[r], ownKey + i32(k), checked).raw;
+        }
+      }
+      share_scores(&own, &partial);
+      for (var k = 0u; k < BLOCK; k++) {
+        for (var c = 0u; c < QK_SLICE; c++) {
+          let x = keyTile[(first + k) * QK_PITCH + c * LANES + lane];
+          for (var r = 0u; r < ROWS; r++) {
+            dQuery[r * QK_SLICE + c] = fma(vec4f(partial[r * BLOCK + k]), x, dQuery[r * QK_SLICE + c]);
+          }
+        }
+      }
+    }
+  }
+
+  for (var r = 0u; r < ROWS; r++) {
+    let row = firstRow + invocation / LANES * ROWS + r;
+    if (row < rows) {
+      let base = b * u.qBatch + info[r].h * u.qHead + info[r].i * u.qRow - u.qStart;
+      for (var c = 0u; c < QK_SLICE; c++) { store_dq(base, c * LANES + lane, u.scale * dQuery[r * QK_SLICE + c]); }
+    }
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * Puts a WebGPU kernel together: constants, uniforms, bindings and the accessors of optional inputs in front of static WGSL.
+ * The text itself is the pipeline's cache key, so nothing that is interpolated can be left out of it.
+ */
+import {wgslHeader} from '../header';
+import type {Constants} from '../header';
+import {uniformDeclaration} from './uniforms';
+import backwardKV from './backward_kv.wgsl';
+import backwardQ from './backward_q.wgsl';
+import bias from './backward_bias.wgsl';
+import decode from './decode.wgsl';
+import delta from './delta.wgsl';
+import entryPlain from './entry_plain.wgsl';
+import entrySubgroup from './entry_subgroup.wgsl';
+import finish from './finish.wgsl';
+import forward from './forward.wgsl';
+import gradient from './gradient.wgsl';
+import lanes from './lanes.wgsl';
+import lanesSingle from './lanes_single.wgsl';
+import lanesSubgroup from './lanes_subgroup.wgsl';
+import lanesWorkgroup from './lanes_workgroup.wgsl';
+import merge from './merge.wgsl';
+import places from './places.wgsl';
+import rowScalar from './row_scalar.wgsl';
+import rowVec4 from './row_vec4.wgsl';
+import sinks from './backward_sinks.wgsl';
+import softmax from './softmax.wgsl';
+import storeScalar from './store_scalar.wgsl';
+import storeVec4 from './store_vec4.wgsl';
+import sumParts from './sum_parts.wgsl';
+
+const BODIES = {
+  forward: finish + forward,
+  decode: finish + decode,
+  merge: finish + merge,
+  delta,
+  backwardQ: gradient + backwardQ,
+  backwardKV: gradient + backwardKV,
+  backwardBias: gradient + bias,
+  backwardSinks: sinks,
+  sumParts,
+  softmax,
+} as const;
+
+export type KernelName = keyof typeof BODIES;
+
+/** How the invocations that share a row exchange values. */
+export type Exchange = 'single' | 'subgroup' | 'workgroup';
+
+/** Rows of vec4 or of single floats, plain arrays, or an input that the kernel may lack (`absent` takes no binding). */
+export type BindingKind = 'row' | 'f32' | 'i32' | 'absent';
+
+export interface Binding {
+  name: string;
+  kind: BindingKind;
+  access: 'read' | 'read_write';
+  /** Of a row: its width in floats. */
+  width?: number;
+}
+
+export interface ShaderPlan {
+  kernel: KernelName;
+  exchange: Exchange;
+  constants: Constants;
+  /** In binding order; the uniforms follow them. */
+  bindings: Binding[];
+}
+
+/** A vec4 access needs rows that start at multiples of 4 floats. */
+const isVec4 = ({kind, width}: Binding): boolean => kind === 'row' && width! % 4 === 0;
+
+/** The complete WGSL text of a kernel. */
+export function shaderSource({kernel, exchange, constants, bindings}: ShaderPlan): string {
+  const present = bindings.filter(({kind}) => kind !== 'absent');
+  const declarations = present.map((binding, i) => {
+    const type = isVec4(binding) ? 'vec4f' : binding.kind === 'i32' ? 'i32' : 'f32';
+    return `@group(0) @binding(${i}) var<storage, ${binding.access}> ${binding.name}: array<${type}>;\n`;
+  });
+  const exchanges = {single: lanesSingle, subgroup: lanesSubgroup, workgroup: lanesWorkgroup};
+  return [
+    exchange === 'subgroup' ? 'enable subgroups;\n' : '',
+    wgslHeader(constants),
+    uniformDeclaration(present.length),
+    ...declarations,
+    ...bindings.map(accessor),
+    lseAccessor(bindings),
+    places,
+    lanes,
+    exchanges[exchange],
+    BODIES[kernel],
+    exchange === 'subgroup' ? entrySubgroup : entryPlain,
+  ].join('');
+}
+
+/** A small function in place of direct access: as data where the input is there, as a constant where it is not. */
+function accessor(binding: Binding): string {
+  const {name, kind, access, width} = binding;
+  if (kind === 'absent' && access === 'read_write') {
+    return `fn store_${name}(base: u32, c: u32, x: vec4f) {}\n`;
+  }
+  if (kind === 'row') {
+    const vec4 = isVec4(binding);
+    const text = access === 'read' ? (vec4 ? rowVec4 : rowScalar) : vec4 ? storeVec4 : storeScalar;
+    return text.replaceAll('TENSOR', name).replaceAll('WIDTH', `${width}u`);
+  }
+  const absent = kind === 'absent';
+  switch (name) {
+    case 'bias':
+      return `fn load_bias(at: u32) -> f32 { return ${absent ? '0.0' : 'bias[at]'}; }\n`;
+    case 'mask':
+      return `fn load_mask(at: u32) -> bool { return ${absent ? 'true' : 'mask[at] != 0'}; }\n`;
+    case 'small':
+      return `fn load_small(at: u32) -> i32 { return ${absent ? '0' : 'small[at]'}; }\n`;
+    default:
+      return '';
+  }
+}
+
+/** Where the kernel stores lse: in two buffers, or one after the other in one where bindings are short. */
+function lseAccessor(bindings: Binding[]): string {
+  if (!bindings.some(({name}) => name === 'lse')) return '';
+  const low = bindings.some(({name}) => name === 'lseLow') ? 'lseLow[at]' : 'lse[u.lseLowStart + at]';
+  return `fn store_lse(at: u32, high: f32, low: f32) { lse[at] = high; ${low} = low; }\n`;
+}

@@ -1,0 +1,82 @@
+/** What is kept per WebGPU device: compiled pipelines, the limits that tiles are chosen by, and whether the device is lost. */
+import type {DataId, KernelBackend, TensorInfo} from '@tensorflow/tfjs-core';
+import type {WorkgroupLimits} from '../../../kernels/tiling';
+
+/** The part of tfjs's WebGPUBackend that is used here, private members included: tfjs has no public way to own a pipeline. */
+export interface WebGPUInternals {
+  device: GPUDevice;
+  bufferManager: {
+    acquireBuffer(size: number, usage: GPUBufferUsageFlags): GPUBuffer;
+    numBytesUsed: number;
+  };
+  tensorMap: {get(dataId: DataId): {resource?: GPUBuffer; dtype: string}};
+  commandEncoder: GPUCommandEncoder | null;
+  computePassEncoder: GPUComputePassEncoder | null;
+  commandQueueOwnedIds: WeakSet<DataId>;
+  uniformPendingDisposal: GPUBuffer[];
+  dispatchCountInPass: number;
+  activeTimers: Array<{name: string; query: Promise<number>}> | null;
+  supportTimestampQuery: boolean;
+  querySet: GPUQuerySet | null;
+  querySetCount: number;
+  getQueryTime(): Promise<number>;
+  ensureCommandEncoderReady(): void;
+  endComputePassEncoder(): void;
+  submitQueue(): void;
+  uploadToGPU(dataId: DataId): void;
+  makeTensorInfo(shape: number[], dtype: 'float32' | 'int32'): TensorInfo;
+  disposeData(dataId: DataId): boolean;
+}
+
+export interface DeviceState {
+  pipelines: Map<string, GPUComputePipeline>;
+  limits: WorkgroupLimits;
+  /** Bytes that one binding may span. */
+  bindingLimit: number;
+  /** The browser's words once the device is lost. */
+  lost: string | null;
+}
+
+/** `adapterInfo` of a device and its subgroup sizes are younger than the types. */
+interface DeviceWithInfo {
+  adapterInfo?: {subgroupMinSize?: number};
+}
+
+const states = new WeakMap<GPUDevice, DeviceState>();
+
+export function internalsOf(backend: KernelBackend): WebGPUInternals {
+  return backend as unknown as WebGPUInternals;
+}
+
+/** Cheap after the first call for a device. */
+export function stateOf({device}: WebGPUInternals): DeviceState {
+  const known = states.get(device);
+  if (known) return known;
+  const {limits, features} = device;
+  const subgroup = features.has('subgroups') ? ((device as DeviceWithInfo).adapterInfo?.subgroupMinSize ?? 0) : 0;
+  const state: DeviceState = {
+    pipelines: new Map(),
+    limits: {
+      storage: limits.maxComputeWorkgroupStorageSize,
+      invocations: Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX),
+      subgroup,
+    },
+    bindingLimit: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
+    lost: null,
+  };
+  states.set(device, state);
+  void device.lost.then(({message, reason}) => (state.lost = message || reason || 'unknown reason'));
+  return state;
+}
+
+/** @throws Error once the device is lost: nothing that is submitted to it would ever run. */
+export function checkDevice(backend: WebGPUInternals): DeviceState {
+  const state = stateOf(backend);
+  if (state.lost !== null) {
+    throw new Error(
+      `flashAttention: the WebGPU device was lost (${state.lost}). Its tensors are gone; make a new backend ` +
+        `with createWebGPUBackend() or tf.removeBackend('webgpu') and tf.setBackend.`,
+    );
+  }
+  return state;
+}

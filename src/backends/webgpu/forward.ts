@@ -1,0 +1,128 @@
+/** The forward pass on WebGPU: tiled kernels with or without subgroups, split keys, and the kernel for few queries. */
+import type {TensorInfo} from '@tensorflow/tfjs-core';
+import {shapesOf} from '../../../kernels/problem';
+import type {AttentionProblem} from '../../../kernels/problem';
+import type {LaneTiles} from '../../../kernels/tiling';
+import type {AttentionResult, ForwardCall} from '../../op/kernels';
+import {optionConstants, optionalBindings, partOf, partsOf, problemUniforms, smallInputs} from './call';
+import type {WebGPUInternals} from './device';
+import {stateOf} from './device';
+import {bufferOf, copy, dispatch} from './dispatch';
+import type {Bound} from './dispatch';
+
+/** How a forward call is run. */
+export interface ForwardPlan {
+  kernel: 'forward' | 'decode';
+  tiles: LaneTiles;
+  /** Parts that the keys of a row are cut into. */
+  splits: number;
+  /** Of the decode kernel: sets of rows in a workgroup. */
+  rowGroups: number;
+}
+
+const laneConstants = ({lanes, rows, threads, keys, block}: LaneTiles) => ({
+  LANES: lanes,
+  ROWS: rows,
+  THREADS: threads,
+  KEYS: keys,
+  BLOCK: block,
+});
+
+/** Query rows, heads of a group included, that one workgroup serves. */
+export function tileRows({kernel, tiles, rowGroups}: ForwardPlan): number {
+  return kernel === 'decode' ? rowGroups * tiles.rows : (tiles.threads / tiles.lanes) * tiles.rows;
+}
+
+/** Floats that the parts of split rows take. */
+export function partialSize({B, H, Sq, Dv}: AttentionProblem, splits: number): number {
+  return splits > 1 ? splits * B * H * Sq * (Dv + 2) : 0;
+}
+
+export function runForward(
+  backend: WebGPUInternals,
+  {problem, inputs}: ForwardCall,
+  plan: ForwardPlan,
+): AttentionResult<TensorInfo> {
+  const {B, H, Sq, Sk, Dv} = problem;
+  const rows = B * H * Sq;
+  const {splits, tiles, rowGroups} = plan;
+  const split = splits > 1;
+  const output = backend.makeTensorInfo(shapesOf(problem).output, 'float32');
+  const lse = backend.makeTensorInfo([B, H, Sq], 'float32');
+  const lseLow = backend.makeTensorInfo([B, H, Sq], 'float32');
+  const small = smallInputs(backend, inputs, problem);
+  const constants = {...optionConstants(problem), ...laneConstants(tiles)};
+  const common = {...problemUniforms(problem), ...small.uniforms};
+  const keysPerSplit = Math.ceil(Sk / splits / tiles.keys) * tiles.keys;
+
+  // Where all optional inputs are there, lse's two parts share a binding; so do the maxima and sums of split rows.
+  const crowded = inputs.bias !== undefined && inputs.mask !== undefined && small.tensor !== undefined;
+  const together = split || crowded ? backend.makeTensorInfo([2 * (split ? splits : 1) * rows], 'float32') : undefined;
+  const partial = split ? backend.makeTensorInfo([splits * rows * Dv], 'float32') : undefined;
+  const write = (name: string, tensor: TensorInfo): Bound => ({name, kind: 'f32', access: 'read_write', tensor});
+  const lseBindings = together ? [write('lse', together)] : [write('lse', lse), write('lseLow', lseLow)];
+  const lseLowStart = (split ? splits : 1) * rows;
+
+  for (const part of partsOf(problem, stateOf(backend).bindingLimit)!) {
+    const {uniforms, row, bias, mask} = partOf(problem, part);
+    const toPartial = {oBatch: H * Sq * Dv, oHead: Sq * Dv, oRow: Dv, oStart: 0, oSplit: rows * Dv};
+    const tileCount = Math.ceil((Sq * (H / problem.Hkv)) / tileRows(plan));
+    const target: Bound = partial
+      ? {name: 'output', kind: 'row', access: 'read_write', tensor: partial, width: Dv}
+      : row('output', 'output', output, 'read_write');
+    dispatch(backend, {
+      kernel: plan.kernel,
+      exchange: tiles.exchange,
+      constants: {...constants, SPLIT: split, ...(plan.kernel === 'decode' ? {ROW_GROUPS: rowGroups} : {})},
+      bindings: [
+        row('q', 'q', inputs.q),
+        row('k', 'k', inputs.k),
+        row('v', 'v', inputs.v),
+        ...optionalBindings(inputs, {bias, mask}, small.tensor),
+        target,
+        ...lseBindings,
+      ],
+      uniforms: {
+        ...common,
+        ...uniforms,
+        ...(split ? toPartial : {}),
+        tiles: tileCount,
+        splits,
+        splitKeys: keysPerSplit,
+        lseLowStart,
+      },
+      items: tileCount * splits * part.heads * part.batches,
+    });
+    if (partial) merge(backend, part);
+  }
+  if (together && !split) {
+    copy(backend, together, 0, bufferOf(backend, lse), 0, rows);
+    copy(backend, together, rows, bufferOf(backend, lseLow), 0, rows);
+  }
+  for (const temporary of [together, partial, small.owned ? small.tensor : undefined]) {
+    if (temporary) backend.disposeData(temporary.dataId);
+  }
+  return {output, lse, lseLow};
+
+  function merge(on: WebGPUInternals, part: Parameters<typeof partOf>[1]): void {
+    const {uniforms, row} = partOf(problem, part);
+    const threads = 64;
+    dispatch(on, {
+      kernel: 'merge',
+      exchange: 'single',
+      constants: {...optionConstants(problem), ...laneConstants({...tiles, threads, lanes: 1})},
+      bindings: [
+        {name: 'part', kind: 'row', access: 'read', tensor: partial!, width: Dv},
+        {name: 'partMax', kind: 'f32', access: 'read', tensor: together!},
+        ...optionalBindings({q: inputs.q, k: inputs.k, v: inputs.v}, {bias: EMPTY, mask: EMPTY}, small.tensor),
+        row('output', 'output', output, 'read_write'),
+        write('lse', lse),
+        write('lseLow', lseLow),
+      ],
+      uniforms: {...common, ...uniforms, splits},
+      items: Math.ceil((rows * Math.ceil(Dv / 4)) / threads),
+    });
+  }
+}
+
+const EMPTY = {start: 0, length: 0};
