@@ -1,6 +1,6 @@
 /**
- * Sizes that are known only by name. A dimension is a polynomial with integer coefficients over symbols (`input_ids.0` is the
- * unknown first size of that placeholder), so that `batch · heads` divided by `heads` is `batch` again and `past + new − new`
+ * Sizes that are known only by name. A dimension is a polynomial with integer coefficients over symbols (`17.0` is the
+ * unknown first size that node 17 brings), so that `batch · heads` divided by `heads` is `batch` again and `past + new − new`
  * is `past`: that is how a Reshape is proved to keep its last axes.
  */
 

@@ -42,13 +42,13 @@ export function inferShapes(graph: GraphView): Shapes {
   const of = (port: Port | undefined): Shape | undefined => port && shapes.get(key(port));
   const value = (port: Port | undefined): Shape | undefined => port && values.get(key(port));
 
-  for (const node of graph.order) {
+  for (const [n, node] of graph.order.entries()) {
     const c: Context = {
       node, graph,
       shape: i => of(graph.input(node, i)),
       value: i => value(graph.input(node, i)),
       numbers: i => asNumbers(value(graph.input(node, i))),
-      unknown: axis => symbol(`${node.name}.${axis}`),
+      unknown: axis => symbol(`${n}.${axis}`),
     }; // prettier-ignore
     const outputs = SEVERAL[node.op]?.(c) ?? [RULES[node.op]?.(c)];
     outputs.forEach((shape, i) => shape && shapes.set(`${node.name}:${i}`, shape));
@@ -183,7 +183,7 @@ const split =
     const sizes = dataInput === 0 ? c.value(1) : undefined;
     return Array.from({length: count}, (_, k) => {
       const part = sizes?.[k] && sizeOf(sizes[k]) !== -1 ? sizes[k] : (divide(shape[axis], known(count)) ?? undefined);
-      return shape.map((dim, i) => (i === axis ? (part ?? symbol(`${c.node.name}:${k}.${i}`)) : dim));
+      return shape.map((dim, i) => (i === axis ? (part ?? c.unknown(k * MAX_VALUES + i)) : dim));
     });
   };
 
@@ -377,6 +377,14 @@ const conv2d: Rule = c => {
   return pointwise ? [x[0], x[1], x[2], filter[3]] : [x[0], c.unknown(1), c.unknown(2), filter[3]];
 };
 
+/** The shape is input i; where its values are unknown, its length still tells the rank. */
+const shapedBy =
+  (i: number): Rule =>
+  c => {
+    const rank = asNumbers(c.shape(i))?.[0];
+    return c.value(i) ?? (rank !== undefined && rank <= MAX_VALUES ? likeRank(rank)(c) : undefined);
+  };
+
 function rulesFor(ops: string, rule: Rule): Record<string, Rule> {
   return Object.fromEntries(ops.split(' ').map(op => [op, rule]));
 }
@@ -402,7 +410,7 @@ const RULES: Record<string, Rule> = {
   ...rulesFor('Conv2D _FusedConv2D', conv2d),
   Einsum: einsum, Reshape: reshape, StridedSlice: stridedSlice, Slice: slice, ExpandDims: expandDims, Squeeze: squeeze,
   Pack: pack, Transpose: transpose, Tile: tile, Const: constant, Range: range,
-  Fill: c => c.value(0), BroadcastTo: c => c.value(1),
+  Fill: c => c.value(0), SparseToDense: shapedBy(1), ScatterNd: shapedBy(2), Where: likeRank(2), BroadcastTo: c => c.value(1),
   Shape: c => [c.shape(0) ? known(c.shape(0)!.length) : c.unknown(0)],
 }; // prettier-ignore
 

@@ -1,0 +1,155 @@
+/** The rewrite: every attention of a GraphModel that can be proved becomes one FlashAttention node, the rest stays as it was. */
+import type {io} from '@tensorflow/tfjs-core';
+import {checkedArtifacts} from './artifacts';
+import {constantsOf} from './constants';
+import type {Constants} from './constants';
+import {Emitter} from './emit';
+import type {Emission} from './emit';
+import type {FunctionDef, GraphDef, NodeDef} from './graph_def';
+import {functionGraph, mainGraph, nodeName} from './graph_view';
+import type {GraphView} from './graph_view';
+import {matchAttention} from './patterns/attention';
+import type {Attention} from './patterns/attention';
+import {Masks} from './patterns/masks';
+import {matchSoftmax} from './patterns/softmax';
+import {NotFused} from './patterns/scores';
+import {optionsOf, reportOf} from './report';
+import type {Report, Site} from './report';
+import {inferShapes} from './shapes';
+import {einsumsAsMatMuls} from './projections';
+import {withoutUnusedWeights} from './weights';
+
+export interface FuseOptions {
+  /** Asked for each site that could be fused; false leaves it as it is. */
+  fuse?: (site: Site) => boolean;
+  /** Keep weights that only replaced nodes read, so that the weight files stay valid as they are. */
+  keepWeights?: boolean;
+}
+
+/**
+ * Replaces each attention of a GraphModel by one `FlashAttention` node.
+ * @param artifacts a GraphModel as an IOHandler loads it; not changed.
+ * @returns new artifacts that share what did not change, and the report per site. Without a site to fuse, the same artifacts.
+ * @throws GraphError where the artifacts hold no valid GraphModel, naming the place.
+ */
+export function fuseAttention(
+  artifacts: io.ModelArtifacts,
+  options: FuseOptions = {},
+): {artifacts: io.ModelArtifacts; report: Report} {
+  const graph = checkedArtifacts(artifacts);
+  const constants = constantsOf(artifacts);
+  const signatures = [artifacts.signature, artifacts.userDefinedMetadata?.signature];
+  const main = rewrite(mainGraph(graph, signatures, constants), '', options, graph.node);
+  const functions = (graph.library?.function ?? []).map(definition => rewriteFunction(definition, constants, options));
+  const report = reportOf([main, ...functions].flatMap(({sites}) => sites));
+  if (report.fused === 0) return {artifacts, report};
+
+  const library = functions.some(({sites}) => sites.some(site => site.fused))
+    ? {library: {...graph.library, function: functions.map(({definition}) => definition)}}
+    : {};
+  const topology: GraphDef = {...graph, node: main.nodes, ...library};
+  const fused = {...artifacts, modelTopology: topology};
+  return {artifacts: options.keepWeights ? fused : withoutUnusedWeights(fused, graph), report};
+}
+
+function rewriteFunction(definition: FunctionDef, constants: Constants, options: FuseOptions) {
+  const prefix = `${definition.signature.name}/`;
+  const nodeDef = definition.nodeDef ?? [];
+  const {nodes, sites} = rewrite(functionGraph(definition, constants), prefix, options, nodeDef);
+  return {definition: nodes === nodeDef ? definition : {...definition, nodeDef: nodes}, sites};
+}
+
+const MAX_ROUNDS = 16;
+
+interface Candidate {
+  site: Site;
+  match: Attention;
+  emission: Emission;
+}
+
+function rewrite(graph: GraphView, prefix: string, options: FuseOptions, nodes: NodeDef[]): {nodes: NodeDef[]; sites: Site[]} {
+  const subject = {graph, shapes: inferShapes(graph)};
+  const masks = new Masks(subject);
+  const emitter = new Emitter(graph);
+  const sites: Site[] = [];
+  let candidates: Candidate[] = [];
+  for (const node of graph.order) {
+    const softmax = matchSoftmax(subject, node);
+    const match = softmax && matchAttention(subject, masks, softmax);
+    if (!match) continue;
+    const site: Site = {name: prefix + node.name, pattern: softmax.form, fused: false, nodes: [node.name], options: {}};
+    sites.push(site);
+    if (match instanceof NotFused) {
+      site.reason = match.reason;
+      continue;
+    }
+    site.pattern = match.pattern;
+    site.nodes = [...match.interior.map(({name}) => name), match.root.name];
+    site.options = optionsOf(match);
+    if (options.fuse && !options.fuse({...site})) site.reason = 'the caller asked to leave it';
+    else candidates.push({site, match, emission: emitter.emit(match)});
+  }
+
+  for (let round = 0; ; round++) {
+    const kept = replaced(nodes, graph, candidates);
+    const names = new Map(kept.map(node => [node.name, node]));
+    const refused = candidates.filter(({site, match}) => {
+      const reason = stillNeeded(graph, match, names);
+      if (reason !== null) site.reason = reason;
+      return reason !== null;
+    });
+    if (refused.length === 0) {
+      for (const {site} of candidates) site.fused = true;
+      return {nodes: candidates.length > 0 ? einsumsAsMatMuls(kept) : nodes, sites};
+    }
+    candidates = candidates.filter(candidate => !refused.includes(candidate));
+    if (round < MAX_ROUNDS) continue;
+    // Each site keeps the next one's scores alive: no real model does, and following it would take quadratic time.
+    for (const {site} of candidates) site.reason = 'its scores are used by other sites that stay';
+    candidates = [];
+  }
+}
+
+/** The graph with the candidates in place, without the nodes that only fed what they replaced. */
+function replaced(nodes: NodeDef[], graph: GraphView, candidates: Candidate[]): NodeDef[] {
+  if (candidates.length === 0) return nodes;
+  const emissions = new Map(candidates.map(({match, emission}) => [match.root, emission]));
+  const written = new Set<NodeDef>();
+  const all = nodes.flatMap(node => {
+    const emission = emissions.get(node);
+    if (!emission) return [node];
+    const helpers = emission.helpers.filter(helper => !written.has(helper));
+    helpers.forEach(helper => written.add(helper));
+    return [...helpers, emission.node];
+  });
+  const live = reachable(all, node => isRoot(graph, node));
+  return all.filter(node => live.has(node.name));
+}
+
+/** Results, and all that nothing read in the first place; loops are left whole. */
+function isRoot(graph: GraphView, {name, op}: NodeDef): boolean {
+  const before = graph.node(name);
+  if (!before) return false;
+  return graph.outputs.has(name) || graph.consumers(before).length === 0 || op === 'NextIteration' || op === 'Placeholder';
+}
+
+function reachable(nodes: readonly NodeDef[], isRootNode: (node: NodeDef) => boolean): Set<string> {
+  const byName = new Map(nodes.map(node => [node.name, node]));
+  const seen = new Set<string>();
+  const stack = nodes.filter(isRootNode).map(({name}) => name);
+  for (let name = stack.pop(); name !== undefined; name = stack.pop()) {
+    if (seen.has(name)) continue;
+    seen.add(name);
+    for (const ref of byName.get(name)?.input ?? []) stack.push(nodeName(ref));
+  }
+  return seen;
+}
+
+/** Scores or probabilities that something else reads must be computed anyway: then nothing is gained by the op. */
+function stillNeeded(graph: GraphView, {interior}: Attention, kept: ReadonlyMap<string, NodeDef>): string | null {
+  const node = interior.find(({name}) => kept.has(name));
+  if (!node) return null;
+  if (graph.outputs.has(node.name)) return `'${node.name}' is an output of the model`;
+  const reader = graph.consumers(node).find(({name}) => kept.get(name)?.input?.some(ref => nodeName(ref) === node.name));
+  return reader ? `'${node.name}' is also used by ${reader.op} '${reader.name}'` : `'${node.name}' is an output of the model`;
+}

@@ -1,0 +1,357 @@
+/**
+ * Reads mask tensors by what they mean: which of their elements depend only on where query i and key j stand. A tensor whose
+ * elements with j ≤ i + offset differ from the rest is `masked`: it has one expression where the condition holds (`visible`,
+ * built from the graph's own nodes without the N × N part) and one number where it does not (`hidden`).
+ *
+ * So (1 − causal·padding)·−1e9 is: visible (1 − padding)·−1e9, hidden −1e9.
+ */
+import {ONE, add, known, same, sizeOf, subtract} from '../dims';
+import type {Dim} from '../dims';
+import {boolAttr, typeAttr} from '../graph_def';
+import type {NodeDef} from '../graph_def';
+import type {Port} from '../graph_view';
+import {asNumbers, stridedSliceAxes} from '../shapes';
+import type {Shape} from '../shapes';
+import {constantValues} from './matchers';
+import type {Subject} from './matchers';
+import {triangleOf} from './triangle';
+
+/** A value that new nodes can be built for: a number, an existing tensor, or an existing op over other values. */
+export type Expression =
+  | {kind: 'number'; value: number; port?: Port}
+  | {kind: 'tensor'; port: Port}
+  | {kind: 'op'; like: NodeDef; inputs: Expression[]};
+
+export type Meaning =
+  | {kind: 'number'; value: number}
+  /** Σ coefficient · position along an axis (counted from the last, which is 0) + offset. */
+  | {kind: 'positions'; coefficients: ReadonlyMap<number, number>; offset: Dim}
+  /** Holds where j ≤ i + offset; i is the position on the second last axis, j on the last. */
+  | {kind: 'masked'; offset: Dim; visible: Expression; hidden: number}
+  | {kind: 'other'};
+
+const OTHER: Meaning = {kind: 'other'};
+const MAX_DEPTH = 40;
+
+const UNARY: Record<string, (a: number) => number> = {
+  LogicalNot: a => (a ? 0 : 1), Neg: a => -a, Identity: a => a, StopGradient: a => a, Square: a => a * a,
+}; // prettier-ignore
+const BINARY: Record<string, (a: number, b: number) => number> = {
+  Add: (a, b) => a + b, AddV2: (a, b) => a + b, Sub: (a, b) => a - b, Mul: (a, b) => a * b,
+  RealDiv: (a, b) => a / b, Maximum: Math.max, Minimum: Math.min,
+  LogicalAnd: (a, b) => (a && b ? 1 : 0), LogicalOr: (a, b) => (a || b ? 1 : 0),
+  Less: (a, b) => Number(a < b), LessEqual: (a, b) => Number(a <= b), Greater: (a, b) => Number(a > b),
+  GreaterEqual: (a, b) => Number(a >= b), Equal: (a, b) => Number(a === b), NotEqual: (a, b) => Number(a !== b),
+}; // prettier-ignore
+
+export class Masks {
+  private readonly found = new Map<string, Meaning>();
+
+  constructor(private readonly subject: Subject) {}
+
+  meaning(port: Port, depth = 0): Meaning {
+    const key = `${port.node.name}:${port.index}`;
+    const before = this.found.get(key);
+    if (before) return before;
+    if (depth > MAX_DEPTH) return OTHER;
+    const meaning = this.read(port, depth + 1);
+    this.found.set(key, meaning);
+    return meaning;
+  }
+
+  private read(port: Port, depth: number): Meaning {
+    const {graph, shapes} = this.subject;
+    const {node} = port;
+    const inputs = graph.inputs(node);
+    const of = (i: number): Meaning => (inputs[i] ? this.meaning(inputs[i], depth) : OTHER);
+    const integer = shapes.value(port);
+    if (integer?.length === 1) {
+      const value = sizeOf(integer[0]);
+      return value !== undefined ? {kind: 'number', value} : {kind: 'positions', coefficients: new Map(), offset: integer[0]}; // prettier-ignore
+    }
+    if (node.op in UNARY) return this.elementwise(node, inputs, [of(0)], ([a]) => UNARY[node.op](a));
+    if (node.op in BINARY) return this.binary(node, inputs, of(0), of(1));
+    switch (node.op) {
+      case 'Const':
+        return this.constant(port);
+      case 'Cast':
+        return this.cast(node, inputs, of(0));
+      case 'OnesLike':
+        return {kind: 'number', value: 1};
+      case 'ZerosLike':
+        return {kind: 'number', value: 0};
+      case 'Fill':
+        return of(1).kind === 'number' ? of(1) : OTHER;
+      case 'Select':
+      case 'SelectV2':
+        return this.elementwise(node, inputs, [of(0), of(1), of(2)], ([c, a, b]) => (c ? a : b));
+      case 'Range':
+        return this.range(inputs);
+      case 'Cumsum':
+        return this.cumsum(node, inputs, of(0));
+      case 'MatrixBandPart':
+        return this.bandPart(inputs, of(0));
+      case 'Reshape':
+      case 'ExpandDims':
+      case 'Squeeze':
+        return this.moved(port, inputs[0], of(0));
+      case 'Tile':
+      case 'BroadcastTo':
+        return this.repeated(port, inputs[0], of(0));
+      case 'Transpose':
+        return this.transposed(inputs, of(0));
+      case 'StridedSlice':
+        return this.sliced(node, inputs, of(0));
+      case 'ConcatV2':
+        return this.concatenated(inputs);
+      default:
+        return OTHER;
+    }
+  }
+
+  private constant(port: Port): Meaning {
+    const values = constantValues(this.subject, port);
+    const shape = asNumbers(this.subject.shapes.of(port));
+    if (!values || !shape || values.length === 0) return OTHER;
+    let uniform = true;
+    for (let i = 1; uniform && i < values.length; i++) uniform = values[i] === values[0];
+    if (uniform) return {kind: 'number', value: values[0]};
+    const triangle = triangleOf(values, shape);
+    if (triangle) {
+      const {offset, below, above} = triangle;
+      return {kind: 'masked', offset: known(offset), visible: {kind: 'number', value: below}, hidden: above};
+    }
+    const counts = shape[shape.length - 1] === values.length && Array.from(values).every((v, i) => v === values[0] + i);
+    return counts && Number.isInteger(values[0])
+      ? {kind: 'positions', coefficients: new Map([[0, 1]]), offset: known(values[0])}
+      : OTHER;
+  }
+
+  private cast(node: NodeDef, inputs: Port[], input: Meaning): Meaning {
+    const to = typeAttr(node, 'DstT');
+    if (input.kind === 'positions') return to === 'DT_BOOL' ? OTHER : input;
+    const convert = (a: number): number => (to === 'DT_BOOL' ? Number(a !== 0) : to?.startsWith('DT_INT') ? Math.trunc(a) : a); // prettier-ignore
+    return this.elementwise(node, inputs, [input], ([a]) => convert(a));
+  }
+
+  private binary(node: NodeDef, inputs: Port[], a: Meaning, b: Meaning): Meaning {
+    const [p, q] = [asPositions(a), asPositions(b)];
+    if (p && q && (a.kind === 'positions' || b.kind === 'positions')) {
+      if (node.op === 'Add' || node.op === 'AddV2' || node.op === 'Sub') return combined(p, q, node.op === 'Sub' ? -1 : 1);
+      return compared(node.op, p, q);
+    }
+    return this.elementwise(node, inputs, [a, b], ([x, y]) => BINARY[node.op](x, y));
+  }
+
+  /** An op that works element by element: evaluated once where the condition holds and once where it does not. */
+  private elementwise(node: NodeDef, inputs: Port[], operands: Meaning[], f: (values: number[]) => number): Meaning {
+    const numbers = operands.map(operand => (operand.kind === 'number' ? operand.value : undefined));
+    if (numbers.every(n => n !== undefined)) return {kind: 'number', value: f(numbers as number[])};
+    const masked = operands.filter(operand => operand.kind === 'masked');
+    if (masked.length === 0 || !masked.every(m => same(m.offset, masked[0].offset))) return OTHER;
+    const hiddenInputs = operands.map(operand => (operand.kind === 'masked' ? operand.hidden : operand.kind === 'number' ? operand.value : undefined)); // prettier-ignore
+    const hidden = hiddenValue(node.op, hiddenInputs, f);
+    if (hidden === undefined) return OTHER;
+    const visibleInputs = operands.map((operand, i): Expression => {
+      if (operand.kind === 'masked') return operand.visible;
+      return operand.kind === 'number' ? {kind: 'number', value: operand.value, port: inputs[i]} : {kind: 'tensor', port: inputs[i]}; // prettier-ignore
+    });
+    return {kind: 'masked', offset: masked[0].offset, hidden, visible: simplified(node, visibleInputs, f)};
+  }
+
+  private range(inputs: Port[]): Meaning {
+    const [start, , delta] = inputs.map(input => this.subject.shapes.value(input)?.[0]);
+    if (!start || !delta || !same(delta, ONE)) return OTHER;
+    return {kind: 'positions', coefficients: new Map([[0, 1]]), offset: start};
+  }
+
+  /** Of ones: the position, counted from 1 (or from 0 where exclusive). */
+  private cumsum(node: NodeDef, inputs: Port[], input: Meaning): Meaning {
+    const axis = asNumbers(this.subject.shapes.value(inputs[1]))?.[0];
+    const rank = this.subject.shapes.of(inputs[0])?.length;
+    if (input.kind !== 'number' || input.value !== 1 || axis === undefined || boolAttr(node, 'reverse')) return OTHER;
+    const fromEnd = axis < 0 ? -axis - 1 : rank === undefined ? undefined : rank - 1 - axis;
+    if (fromEnd === undefined) return OTHER;
+    return {kind: 'positions', coefficients: new Map([[fromEnd, 1]]), offset: known(boolAttr(node, 'exclusive') ? 0 : 1)};
+  }
+
+  /** Keeps −num_lower ≤ j − i ≤ num_upper (negative: no bound), read from the node's own inputs. */
+  private bandPart(inputs: Port[], input: Meaning): Meaning {
+    const [lower, upper] = [1, 2].map(i => inputs[i] && constantValues(this.subject, inputs[i])?.[0]);
+    if (input.kind !== 'number' || lower === undefined || upper === undefined || lower >= 0 || upper < 0) return OTHER;
+    return {kind: 'masked', offset: known(upper), visible: {kind: 'number', value: input.value}, hidden: 0};
+  }
+
+  /** Axes of size 1 come or go; positions follow their axis. */
+  private moved(port: Port, source: Port | undefined, input: Meaning): Meaning {
+    if (input.kind === 'number' || input.kind === 'other') return input;
+    const [from, to] = [this.subject.shapes.of(source), this.subject.shapes.of(port)];
+    const places = from && to && axesMoved(from, to);
+    if (!places) return OTHER;
+    if (input.kind === 'masked') {
+      return places.get(0) === 0 && places.get(1) === 1 && input.visible.kind === 'number' ? input : this.movedMask(port, places, input); // prettier-ignore
+    }
+    const coefficients = new Map<number, number>();
+    for (const [axis, coefficient] of input.coefficients) {
+      const place = places.get(axis);
+      if (place === undefined) return OTHER;
+      coefficients.set(place, coefficient);
+    }
+    return {...input, coefficients};
+  }
+
+  /** What is visible is moved by the same op, which works for inserted axes: it does not name the sizes. */
+  private movedMask(port: Port, places: ReadonlyMap<number, number>, input: Meaning & {kind: 'masked'}): Meaning {
+    if (places.get(0) !== 0 || places.get(1) !== 1 || port.node.op !== 'ExpandDims') return OTHER;
+    const axis = this.subject.graph.inputs(port.node)[1];
+    return {...input, visible: {kind: 'op', like: port.node, inputs: [input.visible, {kind: 'tensor', port: axis}]}};
+  }
+
+  /** Repeating along an axis of size 1 is broadcasting; along others it would restart the positions. */
+  private repeated(port: Port, source: Port | undefined, input: Meaning): Meaning {
+    if (input.kind === 'number' || input.kind === 'other') return input;
+    const [from, to] = [this.subject.shapes.of(source), this.subject.shapes.of(port)];
+    if (!from || !to || to.length < from.length) return OTHER;
+    const grows = (fromEnd: number): boolean => {
+      const [a, b] = [from[from.length - 1 - fromEnd], to[to.length - 1 - fromEnd]];
+      return !a || !same(a, b);
+    };
+    if (input.kind === 'masked') return !grows(0) && !grows(1) && input.visible.kind === 'number' ? input : OTHER;
+    return [...input.coefficients.keys()].every(axis => !grows(axis)) ? input : OTHER;
+  }
+
+  private transposed(inputs: Port[], input: Meaning): Meaning {
+    if (input.kind === 'number') return input;
+    const perm = asNumbers(this.subject.shapes.value(inputs[1]));
+    if (input.kind !== 'positions' || !perm) return OTHER;
+    const coefficients = new Map<number, number>();
+    for (const [axis, coefficient] of input.coefficients) {
+      coefficients.set(perm.length - 1 - perm.indexOf(perm.length - 1 - axis), coefficient);
+    }
+    return {...input, coefficients};
+  }
+
+  private sliced(node: NodeDef, inputs: Port[], input: Meaning): Meaning {
+    if (input.kind === 'number' || input.kind === 'other') return input;
+    const {shapes} = this.subject;
+    const shape = shapes.of(inputs[0]);
+    const axes = shape && stridedSliceAxes(node, shape, shapes.value(inputs[1]), shapes.value(inputs[2]), asNumbers(shapes.value(inputs[3]))); // prettier-ignore
+    if (!axes) return OTHER;
+    const kept = axes.filter(({kind}) => kind !== 'drop');
+    const place = new Map<number, {at: number; begin: Dim}>();
+    kept.forEach(({axis, begin}, i) => place.set(shape.length - 1 - axis, {at: kept.length - 1 - i, begin}));
+    if (input.kind === 'masked') {
+      const [j, i] = [place.get(0), place.get(1)];
+      if (j?.at !== 0 || i?.at !== 1 || input.visible.kind !== 'number') return OTHER;
+      const later = add(input.offset, i.begin);
+      const offset = later && subtract(later, j.begin);
+      return offset ? {...input, offset} : OTHER;
+    }
+    let offset: Dim | null = input.offset;
+    const coefficients = new Map<number, number>();
+    for (const [axis, coefficient] of input.coefficients) {
+      const to = place.get(axis);
+      if (!to) return OTHER;
+      coefficients.set(to.at, coefficient);
+      for (let n = 0; offset && n < Math.abs(coefficient); n++) offset = add(offset, to.begin, Math.sign(coefficient));
+    }
+    return offset ? {kind: 'positions', coefficients, offset} : OTHER;
+  }
+
+  /** Columns in front that all queries may see: [visible | masked] along the keys shifts the condition. */
+  private concatenated(inputs: Port[]): Meaning {
+    const {shapes} = this.subject;
+    if (inputs.length !== 3) return OTHER;
+    const [front, mask] = inputs.map(input => this.meaning(input));
+    const shape = shapes.of(inputs[0]);
+    const axis = asNumbers(shapes.value(inputs[2]))?.[0];
+    const last = shape && (axis === -1 || axis === shape.length - 1);
+    if (!last || mask.kind !== 'masked' || mask.visible.kind !== 'number' || front.kind !== 'number') return OTHER;
+    const startsAtZero = sizeOf(mask.offset);
+    if (front.value !== mask.visible.value || startsAtZero === undefined || startsAtZero < -1) return OTHER;
+    const offset = add(mask.offset, shape[shape.length - 1]);
+    return offset ? {...mask, offset} : OTHER;
+  }
+}
+
+function asPositions(meaning: Meaning): {coefficients: ReadonlyMap<number, number>; offset: Dim} | null {
+  if (meaning.kind === 'positions') return meaning;
+  return meaning.kind === 'number' && Number.isInteger(meaning.value) ? {coefficients: new Map(), offset: known(meaning.value)} : null; // prettier-ignore
+}
+
+type Positions = NonNullable<ReturnType<typeof asPositions>>;
+
+function combined(a: Positions, b: Positions, sign: 1 | -1): Meaning {
+  const offset = add(a.offset, b.offset, sign);
+  const coefficients = new Map(a.coefficients);
+  for (const [axis, c] of b.coefficients) {
+    const sum = (coefficients.get(axis) ?? 0) + sign * c;
+    if (sum === 0) coefficients.delete(axis);
+    else coefficients.set(axis, sum);
+  }
+  return offset ? {kind: 'positions', coefficients, offset} : OTHER;
+}
+
+/** a ⋛ b as a condition j ≤ i + offset. */
+function compared(op: string, a: Positions, b: Positions): Meaning {
+  const strict = op === 'Less' || op === 'Greater';
+  if (!strict && op !== 'LessEqual' && op !== 'GreaterEqual') return OTHER;
+  const greater = op.startsWith('Greater');
+  // small ≤ large (or <): large − small ≥ 0 (or ≥ 1).
+  const difference = greater ? combined(a, b, -1) : combined(b, a, -1);
+  if (difference.kind !== 'positions' || difference.coefficients.size !== 2) return OTHER;
+  const [j, i] = [difference.coefficients.get(0), difference.coefficients.get(1)];
+  const offset = strict ? subtract(difference.offset, ONE) : difference.offset;
+  if (!offset) return OTHER;
+  const masked = (to: Dim, visible: number): Meaning => ({
+    kind: 'masked', offset: to, visible: {kind: 'number', value: visible}, hidden: 1 - visible,
+  }); // prettier-ignore
+  if (j === -1 && i === 1) return masked(offset, 1);
+  // j − i + offset ≥ 0 is the complement of j ≤ i − offset − 1.
+  const complement = j === 1 && i === -1 ? subtract(known(-1), offset) : null;
+  return complement ? masked(complement, 0) : OTHER;
+}
+
+/** What the hidden places become: known where the other operands do not matter, or only shift a number too low to matter. */
+function hiddenValue(op: string, values: Array<number | undefined>, f: (values: number[]) => number): number | undefined {
+  if (values.every(value => value !== undefined)) return f(values as number[]);
+  const knownValue = values.find(value => value !== undefined);
+  if (op === 'Mul' || op === 'LogicalAnd') return values.includes(0) ? 0 : undefined;
+  if (op === 'LogicalOr') return values.some(value => value === 1) ? 1 : undefined;
+  if (op === 'Minimum' || op === 'Add' || op === 'AddV2') return knownValue! <= HIDES ? knownValue : undefined;
+  if (op === 'Sub') return values[0] !== undefined && values[0] <= HIDES ? values[0] : values[1] !== undefined && -values[1] <= HIDES ? -values[1] : undefined; // prettier-ignore
+  if (op === 'Select' || op === 'SelectV2') return values[0] === undefined ? undefined : values[0] ? values[1] : values[2];
+  return undefined;
+}
+
+/** Scores lowered by this much have probability 0: models use −1e4 (float16's reach), −1e9, or the type's lowest. */
+export const HIDES = -9999;
+
+/** Numbers need a constant of the graph to stand for them: no weight is ever added. */
+export function canBuild(expression: Expression): boolean {
+  if (expression.kind === 'number') return expression.port !== undefined;
+  return expression.kind === 'tensor' || expression.inputs.every(canBuild);
+}
+
+/** The op on the visible values, without what it then does not change. */
+function simplified(node: NodeDef, inputs: Expression[], f: (values: number[]) => number): Expression {
+  const numbers = inputs.map(input => (input.kind === 'number' ? input.value : undefined));
+  if (numbers.every(n => n !== undefined)) return {kind: 'number', value: f(numbers as number[])};
+  const neutral = ({Mul: 1, LogicalAnd: 1, LogicalOr: 0, Add: 0, AddV2: 0} as Record<string, number>)[node.op];
+  if (neutral !== undefined) {
+    const rest = inputs.filter((_, i) => numbers[i] !== neutral);
+    if (rest.length === 1) return rest[0];
+  }
+  if ((node.op === 'Mul' || node.op === 'LogicalAnd') && numbers.includes(0)) return {kind: 'number', value: 0};
+  if (node.op === 'Sub' && numbers[1] === 0) return inputs[0];
+  if ((node.op === 'Select' || node.op === 'SelectV2') && numbers[0] !== undefined) return inputs[numbers[0] ? 1 : 2];
+  return {kind: 'op', like: node, inputs};
+}
+
+/** Where each axis (counted from the last) goes when only axes of size 1 come or go. */
+function axesMoved(from: Shape, to: Shape): Map<number, number> | null {
+  const kept = (shape: Shape): number[] => shape.flatMap((dim, i) => (same(dim, ONE) ? [] : [i]));
+  const [a, b] = [kept(from), kept(to)];
+  if (a.length !== b.length || !a.every((axis, n) => same(from[axis], to[b[n]]))) return null;
+  return new Map(a.map((axis, n) => [from.length - 1 - axis, to.length - 1 - b[n]]));
+}

@@ -1,0 +1,162 @@
+/** Reads the steps between product and softmax as what the op knows: scale, softcap, bias, mask, causal. */
+import {hasAny, permuted} from '../axes';
+import type {Axes, Letters} from '../axes';
+import {same} from '../dims';
+import type {Dim} from '../dims';
+import type {Port} from '../graph_view';
+import {HIDES, canBuild} from './masks';
+import type {Expression, Masks} from './masks';
+import {scalarValue} from './matchers';
+import type {Subject} from './matchers';
+import {NotFused} from './scores';
+import type {Step} from './scores';
+import {movedAxes} from './values';
+
+/** A term of the bias: an expression, negated or not, multiplied by what scaled the scores after it was added. */
+export interface BiasTerm {
+  expression: Expression;
+  negative: boolean;
+  scaledBy: Array<Step & {kind: 'scale'}>;
+}
+
+export interface Keep {
+  expression: Expression;
+  /** True where the tensor says what is hidden rather than what is kept. */
+  inverted: boolean;
+}
+
+/** What happens to the scores between product and softmax. */
+export interface Scores {
+  axes: Axes;
+  scale: number;
+  /** The scale before a tanh; null where there is none. */
+  tanhInner: number | null;
+  bias: BiasTerm[];
+  keep: Keep[];
+  keepIsExact: boolean;
+  /** Key j is visible iff j ≤ i + this. */
+  causal: Dim | null;
+  /** The scores' axes where masks and biases meet them; undefined without any. */
+  maskAxes?: Axes;
+}
+
+/** Goes from the product to the logits and adds up what happens to the scores. */
+export function readScores(subject: Subject, masks: Masks, steps: Step[], product: Axes, letters: Letters): Scores | NotFused {
+  const s: Scores = {axes: product, scale: 1, tanhInner: null, bias: [], keep: [], keepIsExact: true, causal: null};
+  /** Scores multiplied by 0 where this condition fails: only right once something lowers them there. */
+  let zeroed: Dim | null = null;
+  const setCausal = (offset: Dim): NotFused | null => {
+    if (s.causal && !same(s.causal, offset)) return new NotFused('two different causal masks meet');
+    s.causal = offset;
+    return null;
+  };
+  const aligned: Array<{port: Port; axes: Axes}> = [];
+
+  for (const step of steps) {
+    const {node} = step;
+    switch (step.kind) {
+      case 'same':
+        break;
+      case 'scale':
+        s.scale *= step.factor;
+        if (!Number.isFinite(s.scale) || step.factor === 0) return new NotFused(`'${node.name}' scales by ${step.factor}`);
+        if (s.keep.length > 0 && step.factor < 0) return new NotFused(`'${node.name}' turns hidden scores into large ones`);
+        if ((s.causal || zeroed) && step.factor < 0) return new NotFused(`'${node.name}' turns hidden scores into large ones`);
+        for (const term of s.bias) term.scaledBy.push(step);
+        break;
+      case 'tanh':
+        if (s.bias.length + s.keep.length > 0 || s.causal || zeroed || s.tanhInner !== null) {
+          return new NotFused(`the Tanh '${node.name}' comes after a mask or bias`);
+        }
+        s.tanhInner = s.scale;
+        s.scale = 1;
+        break;
+      case 'transpose':
+      case 'reshape': {
+        letters.learn(s.axes, subject.shapes.of(subject.graph.input(node, 0)));
+        const axes = step.kind === 'transpose' ? permuted(letters.current(s.axes), step.perm) : movedAxes(subject, node, s.axes, letters); // prettier-ignore
+        if (!axes) return new NotFused(`the ${node.op} '${node.name}' of the scores cannot be proved to keep queries and keys`);
+        s.axes = axes;
+        break;
+      }
+      case 'multiply': {
+        const meaning = masks.meaning(step.by);
+        const keeps = meaning.kind === 'masked' && meaning.visible.kind === 'number' && meaning.visible.value === 1 && meaning.hidden === 0; // prettier-ignore
+        if (!keeps || s.bias.length > 0) return new NotFused(`the scores are multiplied by '${step.by.node.name}', which is no known factor`); // prettier-ignore
+        zeroed = meaning.offset;
+        aligned.push({port: step.by, axes: letters.current(s.axes)});
+        break;
+      }
+      case 'add': {
+        const meaning = masks.meaning(step.bias);
+        if (meaning.kind === 'number' && Number.isFinite(meaning.value)) break;
+        const sign = step.negative ? -1 : 1;
+        aligned.push({port: step.bias, axes: letters.current(s.axes)});
+        if (meaning.kind === 'masked' && sign * meaning.hidden <= HIDES && visibleIsUsable(meaning.visible)) {
+          const clash = setCausal(meaning.offset);
+          if (clash) return clash;
+          if (zeroed && same(zeroed, meaning.offset)) zeroed = null;
+          if (meaning.visible.kind !== 'number') s.bias.push({expression: meaning.visible, negative: step.negative, scaledBy: []}); // prettier-ignore
+        } else {
+          s.bias.push({expression: {kind: 'tensor', port: step.bias}, negative: step.negative, scaledBy: []});
+        }
+        break;
+      }
+      case 'select': {
+        const fill = scalarValue(subject, step.fill) ?? uniform(masks, step.fill);
+        if (fill === undefined || !(fill <= HIDES)) return new NotFused(`'${node.name}' replaces scores by '${step.fill.node.name}', which is not known to be very low`); // prettier-ignore
+        const meaning = masks.meaning(step.keep);
+        aligned.push({port: step.keep, axes: letters.current(s.axes)});
+        const hides = step.inverted ? 1 : 0;
+        if (meaning.kind === 'masked' && meaning.hidden === hides && visibleIsUsable(meaning.visible)) {
+          const clash = setCausal(meaning.offset);
+          if (clash) return clash;
+          if (meaning.visible.kind === 'number') {
+            if (meaning.visible.value === hides) return new NotFused(`'${node.name}' hides every key`);
+            break;
+          }
+          s.keep.push({expression: meaning.visible, inverted: step.inverted});
+        } else {
+          s.keep.push({expression: {kind: 'tensor', port: step.keep}, inverted: step.inverted});
+        }
+        if (fill !== -Infinity) s.keepIsExact = false;
+        break;
+      }
+      default:
+        step satisfies never;
+    }
+  }
+  if (zeroed) return new NotFused('masked scores are set to 0, which does not hide them');
+  return checkAligned(subject, aligned, s, letters);
+}
+
+function uniform(masks: Masks, port: Port): number | undefined {
+  const meaning = masks.meaning(port);
+  return meaning.kind === 'number' ? meaning.value : undefined;
+}
+
+/** A number can only be dropped or stand where the graph has a constant for it. */
+function visibleIsUsable(expression: Expression): boolean {
+  return expression.kind === 'number' || canBuild(expression);
+}
+
+/** Every mask and bias must have met the scores in the same order of axes: batch axes, then queries, then keys. */
+function checkAligned(
+  {shapes}: Subject,
+  aligned: Array<{port: Port; axes: Axes}>,
+  scores: Scores,
+  letters: Letters,
+): Scores | NotFused {
+  const places = aligned.map(({port, axes}) => ({port, axes: letters.current(axes)}));
+  const widest = places.reduce<Axes>((best, {axes}) => (axes.length > best.length ? axes : best), []);
+  for (const {port, axes} of places) {
+    if (axes.join() === widest.join()) continue;
+    const rank = shapes.of(port)?.length;
+    const lastTwo = axes.slice(-2).join() === widest.slice(-2).join();
+    if (!lastTwo || rank === undefined || rank > 2) return new NotFused(`'${port.node.name}' meets scores of another shape than the other masks do`); // prettier-ignore
+  }
+  if (widest.length > 0 && !hasAny(widest) && widest.some(axis => axis.length !== 1)) {
+    return new NotFused('a mask meets scores whose batch and head axes are merged');
+  }
+  return widest.length > 0 ? {...scores, maskAxes: widest} : scores;
+}

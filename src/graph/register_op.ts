@@ -1,0 +1,56 @@
+/**
+ * Serves the nodes that `fuseAttention` writes, through tfjs's registry of custom ops: a fused model.json loads with stock
+ * `tf.loadGraphModel` once this module has been imported.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import {registerOp} from '@tensorflow/tfjs-converter';
+import type {GraphNode} from '@tensorflow/tfjs-converter';
+import {flashAttention} from '../op/flash_attention';
+import {parseCall, runAttention} from './attention_call';
+import type {AttentionCall, AttentionTensors} from './attention_call';
+import {einsumByMatMul} from './einsum_matmul';
+import {FLASH_ATTENTION_OP} from './emit';
+import {EINSUM_MATMUL_OP} from './projections';
+
+/** Far below any score, and still finite: a row that it hides whole is uniform, as in the chain. */
+const LOWEST = -3.4028234663852886e38;
+
+const calls = new Map<string, AttentionCall>();
+
+function callOf(node: GraphNode): AttentionCall {
+  const word = (name: string): string => String(node.attrs[name] ?? '');
+  const key = [word('equation'), word('scores'), word('sizes')].join(';');
+  let call = calls.get(key);
+  if (!call) {
+    call = parseCall(word('equation'), word('scores'), word('sizes'));
+    calls.set(key, call);
+  }
+  return call;
+}
+
+/** Control inputs come after the tensors that `roles` counts. */
+function tensorsOf(node: GraphNode): AttentionTensors {
+  const roles = String(node.attrs.roles).split(',');
+  return Object.fromEntries(roles.map((role, i) => [role, node.inputs[i]])) as unknown as AttentionTensors;
+}
+
+function run(node: GraphNode): tf.Tensor {
+  const {attrs} = node;
+  const tensors = tensorsOf(node);
+  if (tensors.mask && !attrs.mask_is_infinite) {
+    const lowered = tf.where(tf.cast(tensors.mask, 'bool'), tf.scalar(0), tf.scalar(LOWEST));
+    tensors.bias = tensors.bias ? tf.add(tensors.bias, lowered) : lowered;
+    delete tensors.mask;
+  }
+  return runAttention(flashAttention, callOf(node), tensors, {
+    scale: attrs.scale as number,
+    ...(attrs.causal === true && {causal: true}),
+    ...(attrs.query_offset !== undefined && {queryOffset: attrs.query_offset as number}),
+    ...(attrs.softcap !== undefined && {softcap: attrs.softcap as number}),
+  });
+}
+
+registerOp(FLASH_ATTENTION_OP, node => tf.tidy(() => run(node)));
+registerOp(EINSUM_MATMUL_OP, node =>
+  tf.tidy(() => einsumByMatMul(String(node.attrs.equation), node.inputs[0], node.inputs[1])),
+);
