@@ -98,7 +98,11 @@ function gradientTiles(problem: AttentionProblem, arrays: AttentionArrays, saved
 }
 
 /** Gradient of q, in q's layout. */
-export function gradientOfQueries(problem: AttentionProblem, arrays: AttentionArrays, saved: BackwardArrays): Float32Array {
+export function gradientOfQueries(
+  problem: AttentionProblem,
+  arrays: AttentionArrays,
+  saved: BackwardArrays,
+): Float32Array {
   const {B, H, Sq, D, scale} = problem;
   const at = stridesOf(problem).q;
   const tiles = gradientTiles(problem, arrays, saved);
@@ -161,7 +165,11 @@ export function gradientsOfKeysAndValues(
 }
 
 /** Gradient of the bias in its own rank-4 shape: broadcast axes are summed in the order b, h, i, j. */
-export function gradientOfBias(problem: AttentionProblem, arrays: AttentionArrays, saved: BackwardArrays): Float32Array {
+export function gradientOfBias(
+  problem: AttentionProblem,
+  arrays: AttentionArrays,
+  saved: BackwardArrays,
+): Float32Array {
   const {B, H, Sq} = problem;
   const shape = problem.bias!;
   const at = scoresStrides(shape);
@@ -187,7 +195,11 @@ export function gradientOfBias(problem: AttentionProblem, arrays: AttentionArray
 }
 
 /** Gradient of the sinks, [H]: the sink's own probability of each row, times what every score of the row pays. */
-export function gradientOfSinks(problem: AttentionProblem, arrays: AttentionArrays, saved: BackwardArrays): Float32Array {
+export function gradientOfSinks(
+  problem: AttentionProblem,
+  arrays: AttentionArrays,
+  saved: BackwardArrays,
+): Float32Array {
   const {B, H, Sq} = problem;
   const deltas = rowDeltas(problem, saved);
   const sums = new Float64Array(H);

@@ -55,8 +55,24 @@ export function attentionForward(problem: AttentionProblem, arrays: AttentionArr
         for (let j0 = from; j0 < to; j0 += KEY_TILE) {
           const keys = Math.min(KEY_TILE, to - j0);
           const width = padded(keys);
-          loadTile(kTile, k, b * strides.k.batch + hkv * strides.k.head + j0 * strides.k.row, strides.k.row, keys, D, 1);
-          loadTile(vTile, v, b * strides.v.batch + hkv * strides.v.head + j0 * strides.v.row, strides.v.row, keys, Dv, 1);
+          loadTile(
+            kTile,
+            k,
+            b * strides.k.batch + hkv * strides.k.head + j0 * strides.k.row,
+            strides.k.row,
+            keys,
+            D,
+            1,
+          );
+          loadTile(
+            vTile,
+            v,
+            b * strides.v.batch + hkv * strides.v.head + j0 * strides.v.row,
+            strides.v.row,
+            keys,
+            Dv,
+            1,
+          );
           fillScores(b, h, i0, rows, j0, keys, qTile, kTile, tile);
           for (let r = 0; r < rows; r++) {
             updateRow(scores, r * width, keys, r, rowMax, rowSum, accumulator, padded(Dv));

@@ -64,9 +64,17 @@ export function scoreTiles(problem: AttentionProblem, arrays: AttentionArrays) {
   const depth = padded(D);
 
   return (
-    b: number, h: number, i0: number, rows: number, j0: number, keys: number,
-    qTile: Float64Array, kTile: Float64Array, {scores, capRatio}: ScoreTile,
-  ): void => { // prettier-ignore
+    b: number,
+    h: number,
+    i0: number,
+    rows: number,
+    j0: number,
+    keys: number,
+    qTile: Float64Array,
+    kTile: Float64Array,
+    {scores, capRatio}: ScoreTile,
+  ): void => {
+    // prettier-ignore
     const width = padded(keys);
     const offset = offsetOf(problem, arrays, b);
     const slope = slopes ? slopes[problem.alibi === 'perHead' ? h : b * H + h] : 0;

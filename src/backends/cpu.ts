@@ -65,7 +65,9 @@ function gradients({problem, inputs, saved, wanted}: BackwardCall, backend: Kern
 function arraysOf(inputs: AttentionInputs<TensorInfo>, backend: KernelBackend): AttentionArrays {
   const entries = Object.entries(inputs) as Array<[string, TensorInfo | undefined]>;
   const present = entries.filter((entry): entry is [string, TensorInfo] => entry[1] !== undefined);
-  return Object.fromEntries(present.map(([name, info]) => [name, arrayOf(info, backend)])) as unknown as AttentionArrays;
+  return Object.fromEntries(
+    present.map(([name, info]) => [name, arrayOf(info, backend)]),
+  ) as unknown as AttentionArrays;
 }
 
 function arrayOf(info: TensorInfo, backend: KernelBackend): TypedArray {

@@ -25,6 +25,6 @@ export interface Implementation {
   /** The gradients named by `call.wanted`, in the order that `FlashAttentionGrad` documents. */
   backward(call: BackwardCall, backend: KernelBackend): TensorInfo[];
   /** Softmax over the last axis of [rows, classes]; absent where `composed` does it. */
-  onlineSoftmax?(logits: TensorInfo, backend: KernelBackend): TensorInfo;
+  onlineSoftmax?: (logits: TensorInfo, backend: KernelBackend) => TensorInfo;
   plan(problem: AttentionProblem, backend: KernelBackend): Plan;
 }

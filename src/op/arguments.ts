@@ -4,7 +4,7 @@ import type {DataType, Tensor, TensorLike} from '@tensorflow/tfjs-core';
 import {argumentError, shown} from '../../kernels/options';
 import type {Layout, NumberOptions, Precision} from '../../kernels/options';
 import {attentionProblem, broadcastShape, shapesOf} from '../../kernels/problem';
-import type {ArgumentSpec, AttentionInputs, AttentionProblem} from '../../kernels/problem';
+import type {AttentionInputs, AttentionProblem} from '../../kernels/problem';
 import {nearestWord} from './nearest_word';
 
 /** Options of `flashAttention`; see the contract's table in the README. All are optional. */
@@ -87,7 +87,7 @@ export function attentionCall(
     sinks: convert('sinks', sinks, 'float32'),
   };
   const numbers: NumberOptions = {...rest, queryOffset: offsetIsNumber ? queryOffset : undefined};
-  const problem = attentionProblem(opName, given as AttentionInputs<ArgumentSpec>, numbers);
+  const problem = attentionProblem(opName, given, numbers);
   if (problem.dropout > 0 && options.seed === undefined) problem.seed = Math.floor(Math.random() * 2 ** 32);
 
   const rank = given.q.rank;
@@ -106,7 +106,9 @@ export function attentionCall(
 /** Bias and mask with all four axes of the scores. */
 function scoresInputs({bias, mask}: AttentionInputs<Tensor>, rank: number): {bias?: Tensor; mask?: Tensor} {
   const full = (x: Tensor | undefined): Tensor | undefined =>
-    x === undefined || x.rank === 4 ? x : tf.reshape(x, broadcastShape(x.shape, rank) as [number, number, number, number]);
+    x === undefined || x.rank === 4
+      ? x
+      : tf.reshape(x, broadcastShape(x.shape, rank) as [number, number, number, number]);
   return {bias: full(bias), mask: full(mask)};
 }
 
@@ -123,7 +125,7 @@ export function asTensor(opName: string, name: string, value: Tensor | TensorLik
     throw fail(name, `be a ${dtype} tensor or an array`, shown(value));
   }
   try {
-    return tf.tensor(value as TensorLike, undefined, dtype);
+    return tf.tensor(value, undefined, dtype);
   } catch (error) {
     throw fail(name, `be a ${dtype} tensor or a regular array`, `one that tfjs refuses: ${(error as Error).message}`);
   }

@@ -60,7 +60,11 @@ function attend(
 ): AttentionWithLse {
   const {problem, inputs, rank} = attentionCall(opName, q, k, v, options);
   const {names, list} = listInputs(inputs);
-  const outputs: unknown = engine().runKernel(FlashAttention, asInputMap(list), asAttrMap({problem, inputNames: names}));
+  const outputs: unknown = engine().runKernel(
+    FlashAttention,
+    asInputMap(list),
+    asAttrMap({problem, inputNames: names}),
+  );
   const [output, lse] = outputs as Tensor[];
   if (rank === 4) return {output, lse};
   const {B, Sq, Dv} = problem;

@@ -5,6 +5,7 @@ import {argumentError, shown} from '../../kernels/options';
 import type {Layout} from '../../kernels/options';
 import {asTensor} from './arguments';
 import type {AttentionWithLse} from './flash_attention';
+import {isMinusInfinity, minusInfinityWhere} from './infinity';
 import {untaped} from './tape';
 
 /** The exponent of a weight that must be 0 on every backend, where exp(−∞) may be NaN. */
@@ -23,11 +24,7 @@ const NO_WEIGHT = -1e30;
  * @throws Error `Argument '…' passed to 'mergeAttention' must …, but got …`.
  */
 export const mergeAttention = tf.op({
-  mergeAttention_: (
-    a: AttentionWithLse,
-    b: AttentionWithLse,
-    options: {layout?: Layout} = {},
-  ): AttentionWithLse => {
+  mergeAttention_: (a: AttentionWithLse, b: AttentionWithLse, options: {layout?: Layout} = {}): AttentionWithLse => {
     const layout = layoutOf(options);
     const first = part('a', a, layout);
     const second = part('b', b, layout);
@@ -38,10 +35,9 @@ export const mergeAttention = tf.op({
 
     const max = untaped(() => {
       const larger = tf.maximum(first.lse, second.lse);
-      return tf.where(tf.equal(larger, -Infinity), 0, larger);
+      return tf.where(isMinusInfinity(larger), 0, larger);
     });
-    const weight = (lse: Tensor): Tensor =>
-      tf.exp(tf.where(untaped(() => tf.equal(lse, -Infinity)), NO_WEIGHT, tf.sub(lse, max))); // prettier-ignore
+    const weight = (lse: Tensor): Tensor => tf.exp(tf.where(isMinusInfinity(lse), NO_WEIGHT, tf.sub(lse, max)));
     const weightA = weight(first.lse);
     const weightB = weight(second.lse);
     const sum = tf.add(weightA, weightB);
@@ -50,7 +46,7 @@ export const mergeAttention = tf.op({
     const share = (w: Tensor): Tensor => besideWidth(tf.div(w, divisor), layout, first.output.rank);
     return {
       output: tf.add(tf.mul(first.output, share(weightA)), tf.mul(second.output, share(weightB))),
-      lse: tf.where(seesNone, -Infinity, tf.add(max, tf.log(divisor))),
+      lse: minusInfinityWhere(seesNone, tf.add(max, tf.log(divisor))),
     };
   },
 });
@@ -73,7 +69,8 @@ function part(name: string, given: AttentionWithLse, layout: Layout): AttentionW
   const lse = asTensor('mergeAttention', `${name}.lse`, given.lse, 'float32');
   if (output.rank < 2 || output.rank > 4) throw fail(`${name}.output`, 'be a tensor of rank 2, 3 or 4', output.shape);
   const [B, second, third] = output.shape;
-  const rows = output.rank < 4 ? output.shape.slice(0, -1) : layout === 'BHSD' ? [B, second, third] : [B, third, second];
+  const rows =
+    output.rank < 4 ? output.shape.slice(0, -1) : layout === 'BHSD' ? [B, second, third] : [B, third, second];
   if (!tf.util.arraysEqual(lse.shape, rows)) throw fail(`${name}.lse`, `have shape [${rows}]`, lse.shape);
   return {output, lse};
 }

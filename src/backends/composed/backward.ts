@@ -7,7 +7,7 @@ import type {Tensor, Tensor3D, Tensor4D} from '@tensorflow/tfjs-core';
 import {shapesOf} from '../../../kernels/problem';
 import type {AttentionInputs, AttentionProblem} from '../../../kernels/problem';
 import type {GradInputs, WantedGradient} from '../../op/kernels';
-import {untaped} from '../../op/tape';
+import {isMinusInfinity} from '../../op/infinity';
 import {
   blockScores, dropoutFactors, foldRows, headsFirst, HIDDEN, keysOf, operandsOf, rowBlocks, select,
 } from './row_block'; // prettier-ignore
@@ -32,7 +32,7 @@ export function composedBackward(
   const rows: RowValues = {
     dOutput: headsFirst(problem, dOutput),
     // Where a row sees nothing its lse is −∞; its places are all hidden, and 0 keeps NaN out of them.
-    lse: column(tf.where(untaped(() => tf.equal(lse, -Infinity)), 0, lse)),
+    lse: column(tf.where(isMinusInfinity(lse), 0, lse)),
     lseLow: column(lseLow),
     delta: tf.sub(deltaOf(problem, output, dOutput), column(dLse)),
   };
@@ -44,10 +44,7 @@ export function composedBackward(
   }
   const {Hkv, D, Dv} = problem;
   const [dk, dv] = sumBlocks(problem, blockGradients);
-  return [
-    headsFirst(problem, tf.reshape(dk, [B, Hkv, Sk, D])),
-    headsFirst(problem, tf.reshape(dv, [B, Hkv, Sk, Dv])),
-  ];
+  return [headsFirst(problem, tf.reshape(dk, [B, Hkv, Sk, D])), headsFirst(problem, tf.reshape(dv, [B, Hkv, Sk, Dv]))];
 }
 
 /** Gradients that have a row per query: the blocks one below the other. */
@@ -97,13 +94,13 @@ function backwardBlock(
   }
 
   const {scores, visible, capRatio} = blockScores(problem, inputs, operands, block);
-  const exponent = tf.sub(tf.sub(scores, cut(values.lse)), cut(values.lseLow)) as Tensor4D;
-  const p = tf.exp(select(visible, exponent, HIDDEN)) as Tensor4D;
+  const exponent = tf.sub<Tensor4D>(tf.sub(scores, cut(values.lse)), cut(values.lseLow));
+  const p = tf.exp<Tensor4D>(select(visible, exponent, HIDDEN));
   const factors = dropout > 0 ? dropoutFactors(problem, block) : null;
   const dOutput = foldRows(problem, values.dOutput, block);
   const dWeights = tf.reshape(tf.matMul(dOutput, keysOf(operands.v, block), false, true), [B, H, rows, to - from]);
   const dKept = (factors ? tf.mul(dWeights, factors) : dWeights) as Tensor4D;
-  const dScores = tf.mul(p, tf.sub(select(visible, dKept, 0), cut(values.delta))) as Tensor4D;
+  const dScores = tf.mul<Tensor4D>(p, tf.sub(select(visible, dKept, 0), cut(values.delta)));
   if (wanted === 'bias') return [sumToBias(problem, dScores, block)];
 
   const dProducts = fold(capRatio ? tf.mul(dScores, tf.sub(1, tf.square(capRatio))) : dScores);
@@ -140,7 +137,7 @@ function gradientOfSinks(
 ): Tensor {
   const {B, H, Sq} = problem;
   const sinks = tf.reshape(inputs.sinks!, [1, H, 1]);
-  const seesNone = untaped(() => tf.equal(lse, -Infinity));
+  const seesNone = isMinusInfinity(lse);
   const exponent = tf.sub(tf.sub(sinks, tf.where(seesNone, 0, lse)), lseLow);
   const p = tf.exp(tf.where(seesNone, HIDDEN, exponent));
   const delta = tf.reshape(deltaOf(problem, output, dOutput), [B, H, Sq]);

@@ -4,9 +4,10 @@ import type {Tensor, Tensor4D} from '@tensorflow/tfjs-core';
 import {shapesOf} from '../../../kernels/problem';
 import type {AttentionInputs, AttentionProblem} from '../../../kernels/problem';
 import type {AttentionResult} from '../../op/kernels';
+import {FLOAT32_LOWEST, minusInfinities, minusInfinityWhere} from '../../op/infinity';
 import {untaped} from '../../op/tape';
 import {
-  blockScores, dropoutFactors, FLOAT32_LOWEST, headsFirst, HIDDEN, keysOf, operandsOf, rowBlocks, select,
+  blockScores, dropoutFactors, headsFirst, HIDDEN, keysOf, operandsOf, rowBlocks, select,
 } from './row_block'; // prettier-ignore
 import type {Operands, RowBlock} from './row_block';
 
@@ -39,7 +40,7 @@ export function composedForward(problem: AttentionProblem, inputs: AttentionInpu
       const max = tf.max(select(visible, scores, FLOAT32_LOWEST), -1, true);
       return sinks ? tf.maximum(max, sinks) : max;
     });
-    const weights = tf.exp(select(visible, tf.sub(scores, rowMax), HIDDEN)) as Tensor4D;
+    const weights = tf.exp<Tensor4D>(select(visible, tf.sub(scores, rowMax), HIDDEN));
     let rowSum = tf.sum(weights, -1, true);
     if (sinks) rowSum = tf.add(rowSum, tf.exp(tf.sub(sinks, rowMax)));
 
@@ -52,7 +53,7 @@ export function composedForward(problem: AttentionProblem, inputs: AttentionInpu
     const lse = tf.add(rowMax, logSum);
     return {
       output: tf.div(weighted, divisor),
-      lse: tf.where(seesNone, -Infinity, lse),
+      lse: minusInfinityWhere(seesNone, lse),
       lseLow: tf.where(seesNone, 0, tf.add(tf.sub(rowMax, lse), logSum)),
     };
   }
@@ -66,7 +67,7 @@ function tidyResult(f: () => AttentionResult<Tensor>): AttentionResult<Tensor> {
 function blockWithoutKeys({B, H, Dv}: AttentionProblem, sinks: Tensor | null, rows: number): AttentionResult<Tensor> {
   return {
     output: tf.zeros([B, H, rows, Dv]),
-    lse: sinks ? tf.tile(sinks, [B, 1, rows, 1]) : tf.fill([B, H, rows, 1], -Infinity),
+    lse: sinks ? tf.tile(sinks, [B, 1, rows, 1]) : minusInfinities([B, H, rows, 1]),
     lseLow: tf.zeros([B, H, rows, 1]),
   };
 }
@@ -76,10 +77,7 @@ function withoutKeys(problem: AttentionProblem, inputs: AttentionInputs<Tensor>)
   const empty = B * Sq === 0;
   return {
     output: tf.zeros(shapesOf(problem).output),
-    lse:
-      hasSinks && !empty
-        ? tf.tile(tf.reshape(inputs.sinks!, [1, H, 1]), [B, 1, Sq])
-        : tf.fill([B, H, Sq], -Infinity),
+    lse: hasSinks && !empty ? tf.tile(tf.reshape(inputs.sinks!, [1, H, 1]), [B, 1, Sq]) : minusInfinities([B, H, Sq]),
     lseLow: tf.zeros([B, H, Sq]),
   };
 }

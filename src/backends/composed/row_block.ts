@@ -4,10 +4,11 @@
  * [B·Hkv, group·rows, ·], and k is never repeated.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import type {Tensor, Tensor3D, Tensor4D} from '@tensorflow/tfjs-core';
+import type {Rank, Tensor, Tensor3D, Tensor4D} from '@tensorflow/tfjs-core';
 import {keptInRow} from '../../../kernels/cpu/philox';
 import {visibleKeys} from '../../../kernels/problem';
 import type {AttentionInputs, AttentionProblem} from '../../../kernels/problem';
+import {isMinusInfinity} from '../../op/infinity';
 import {untaped} from '../../op/tape';
 
 /** Rows of a block: large enough that each op has work, within the contract's 512. */
@@ -15,7 +16,6 @@ export const BLOCK_ROWS = 256;
 
 /** Added to nothing, only selected: its exponential is exactly 0 on every backend, where that of −∞ may be NaN. */
 export const HIDDEN = -1e30;
-export const FLOAT32_LOWEST = -3.4028234663852886e38;
 
 /** q (scaled), k and v as [B·heads, S, width]; rows of k and v beyond the batch's length are zeros. */
 export interface Operands {
@@ -97,7 +97,7 @@ export function blockScores(
   const {B, H, softcap, alibi} = problem;
   const {rows, from, to} = block;
   const products = tf.matMul(foldRows(problem, q, block), keysOf(k, block), false, true);
-  let scores = tf.reshape(products, [B, H, rows, to - from]) as Tensor4D;
+  let scores = tf.reshape<Rank.R4>(products, [B, H, rows, to - from]);
   let capRatio: Tensor4D | null = null;
   if (softcap > 0) {
     capRatio = tf.tanh(tf.div(scores, softcap));
@@ -162,8 +162,7 @@ function visibility(
     const key = tf.slice(tf.reshape(inputs.keySegments!, [B, 1, 1, Sk]), [0, 0, 0, from], [B, 1, 1, to - from]);
     return tf.equal(query, key);
   });
-  // Not (bias < lowest) rather than (bias ≥ lowest): a NaN in the bias must stay visible.
-  all(!bias, () => tf.logicalNot(tf.less(bias!, FLOAT32_LOWEST)));
+  all(!bias, () => tf.logicalNot(isMinusInfinity(bias!)));
   return conditions.length === 0 ? null : conditions.reduce((a, b) => tf.logicalAnd(a, b));
 }
 
