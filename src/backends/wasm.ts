@@ -1,15 +1,16 @@
 /** Backends `cpu` and `wasm`: the WebAssembly SIMD kernels of kernels/wasm. */
+import {env} from '@tensorflow/tfjs-core';
 import type {DataId, KernelBackend, TensorInfo, TypedArray} from '@tensorflow/tfjs-core';
 import {shapesOf} from '../../kernels/problem';
 import type {AttentionInputs, AttentionProblem} from '../../kernels/problem';
 import {attentionBackward, attentionForward} from '../../kernels/wasm/attention';
 import type {Addresses} from '../../kernels/wasm/attention';
-import {runsVariant, VARIANTS} from '../../kernels/wasm/module';
-import type {Variant} from '../../kernels/wasm/module';
+import {runsVariant} from '../../kernels/wasm/module';
 import {scratchOf, tilingOf} from '../../kernels/wasm/tiling';
 import type {AttentionResult, BackwardCall, ForwardCall} from '../op/kernels';
 import type {Implementation} from './implementation';
-import {tfjsMemory, wasmArrays, workInPlace, workOnCopies} from './wasm_workplace';
+import {chosenVariant, THREADS_FLAG} from './wasm_settings';
+import {tfjsMemory, wasmArrays, workInPlace, workOnCopies, workOnThreads} from './wasm_workplace';
 import type {HostArrays, Workplace} from './wasm_workplace';
 
 /** The part of tfjs's MathBackendCPU that is used here. */
@@ -26,20 +27,47 @@ const cpuArrays = (backend: KernelBackend): HostArrays => {
   };
 };
 
-/** Backend `cpu`: the tensors' typed arrays are copied in and out. */
-export const cpuSimd = simdImplementation(backend => workOnCopies(cpuArrays(backend), bestVariant()));
-
-/** Backend `wasm`: on tfjs's own memory where it can be reached. */
-export const wasmSimd = simdImplementation(backend => {
-  const memory = tfjsMemory(backend);
-  return memory ? workInPlace(backend, memory, bestVariant()) : workOnCopies(wasmArrays(backend), bestVariant());
+/** tfjs-node's values, copied out of TensorFlow and into it. */
+const nodeArrays = (backend: KernelBackend): HostArrays => ({
+  read: info => backend.readSync(info.dataId) as TypedArray,
+  make: (shape, values) => ({dataId: backend.write(values, shape, 'float32'), shape, dtype: 'float32'}),
 });
 
-function bestVariant(): Variant {
-  return VARIANTS.find(runsVariant)!;
+/** Backend `cpu`: the tensors' typed arrays are copied in and out. */
+export const cpuSimd = simdImplementation(
+  backend => workOnCopies(cpuArrays(backend), chosenVariant()),
+  cpuArrays,
+);
+
+/** Backend `wasm`: one thread works on tfjs's own memory where it can be reached. */
+export const wasmSimd = simdImplementation(backend => {
+  const memory = tfjsMemory(backend);
+  return memory ? workInPlace(backend, memory, chosenVariant()) : workOnCopies(wasmArrays(backend), chosenVariant());
+}, wasmArrays);
+
+/** Backend `tensorflow` (tfjs-node). */
+export const nodeSimd = simdImplementation(
+  backend => workOnCopies(nodeArrays(backend), chosenVariant()),
+  nodeArrays,
+);
+
+/** Multiply-adds below which waking a thread costs more than it brings: N 256 with four heads of 64. */
+const THREADED_FROM = 2 ** 25;
+
+/** Threads for a call: by its size, and the setting. */
+function threadsFor({B, H, Sq, Sk, D, Dv}: AttentionProblem): number {
+  return B * H * Sq * Sk * (D + Dv) < THREADED_FROM ? 1 : env().getNumber(THREADS_FLAG);
 }
 
-function simdImplementation(workplaceOf: (backend: KernelBackend, problem: AttentionProblem) => Workplace): Implementation {
+function simdImplementation(
+  workplaceOfOneThread: (backend: KernelBackend) => Workplace,
+  arraysOf: (backend: KernelBackend) => HostArrays,
+): Implementation {
+  const workplaceOf = (backend: KernelBackend, problem: AttentionProblem): Workplace => {
+    const threads = threadsFor(problem);
+    const shared = threads > 1 ? workOnThreads(arraysOf(backend), chosenVariant(), threads) : null;
+    return shared ?? workplaceOfOneThread(backend);
+  };
   return {
     name: 'simd',
     unsupported: () => (runsVariant('simd') ? null : 'this JavaScript engine has no WebAssembly SIMD'),

@@ -7,6 +7,7 @@ import type {Place} from '../../kernels/wasm/attention';
 import {Arena} from '../../kernels/wasm/memory';
 import {instantiate} from '../../kernels/wasm/module';
 import type {Kernels, Variant} from '../../kernels/wasm/module';
+import {sharedPool} from '../../kernels/wasm/pool';
 
 /** One call's view of memory. Every address stays good until `release`. */
 export interface Workplace {
@@ -117,6 +118,19 @@ export function workOnCopies(arrays: HostArrays, variant: Variant): Workplace {
     run: (kernel, items, problem, scratch) => {
       for (let item = 0; item < items; item++) kernels[kernel](problem, scratch, item);
     },
+  });
+}
+
+/** The same on several threads; null where there can be none. */
+export function workOnThreads(arrays: HostArrays, variant: Variant, threads: number): Workplace | null {
+  const pool = sharedPool(variant);
+  if (!pool) return null;
+  const {arena} = pool;
+  return copying(arrays, arena, {
+    memory: arena.memory,
+    threads,
+    allocate: bytes => arena.allocate(bytes),
+    run: (...call) => pool.run(threads, ...call),
   });
 }
 
