@@ -2,9 +2,10 @@
  * Builds, where sources are newer: first what the sources import and git does not hold (the compiled WebAssembly kernels),
  * then what is published. `npm run build` does both; the set-up and the tests call the parts.
  */
-import {existsSync, mkdirSync, readdirSync, rmSync} from 'node:fs';
+import {existsSync, mkdirSync, readFileSync, readdirSync, rmSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath, pathToFileURL} from 'node:url';
+import {gzipSync} from 'node:zlib';
 import {cache, execute, locked, modified, root, step, writeStamp} from './setup/steps.mjs';
 
 /** The owner's script exports `build()`, which writes into generated/. */
@@ -48,6 +49,9 @@ export async function buildBundles() {
     await execute(process.execPath, [rollup, '--config', 'rollup.config.mjs', '--silent', '--failAfterWarnings']);
   });
   writeStamp(bundlesStamp, start);
+  const script = readFileSync(join(dist, 'tfjs-flash-attention.min.js'));
+  const kilobytes = bytes => `${(bytes / 1000).toFixed(1)} kB`;
+  console.log(`set-up: the op as one script: ${kilobytes(script.length)}, gzipped ${kilobytes(gzipSync(script).length)}`);
 }
 
 /** When the newest of the files was written; folders count, too, since a deletion shows in theirs. */

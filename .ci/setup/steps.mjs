@@ -28,10 +28,15 @@ export function execute(program, args, {cwd = root, env = {}, minutes = 10} = {}
     child.on('error', error => reject(new Error(`${program}: ${error.message}`)));
     child.on('close', (code, signal) => {
       if (code === 0) return resolve(output);
-      const tail = output.trim().split('\n').slice(-15).join('\n');
-      reject(new Error(`${program} ${args.join(' ')} ended with ${signal ?? code}:\n${tail}`));
+      reject(new Error(`${program} ${args.join(' ')} ended with ${signal ?? code}:\n${abridged(output)}`));
     });
   });
+}
+
+/** The beginning and the end, one of which says what went wrong. */
+function abridged(output) {
+  const lines = output.trim().split('\n');
+  return (lines.length <= 30 ? lines : [...lines.slice(0, 15), '…', ...lines.slice(-15)]).join('\n');
 }
 
 /** Whether a program can be started at all. */

@@ -7,7 +7,7 @@ export default class TotalsReporter {
     for (const file of results.testResults) {
       for (const {status, ancestorTitles, title} of file.testResults) {
         if (status !== 'pending') continue;
-        const suite = ancestorTitles[0] ?? title;
+        const suite = ancestorTitles.length > 0 ? ancestorTitles.join(' › ') : title;
         skipped.set(suite, (skipped.get(suite) ?? 0) + 1);
       }
     }
