@@ -57,8 +57,8 @@ export interface Explanation {
  * Says which implementation would serve `flashAttention(q, k, v, options)` on the current backend and why the others would not, and
  * what the call computes, moves and holds, beside the same call as matMul, softmax, matMul. Nothing is run, no tensor is left.
  *
- * @param q, k, v, options as `flashAttention` takes them, checked as there.
- * @param options.machine whose peak and bandwidth decide `bound`.
+ * @param q as `flashAttention` takes it; so are k and v.
+ * @param options those of `flashAttention`, checked as there, and the machine whose peak and bandwidth decide `bound`.
  * @throws Error `Argument '…' passed to 'explain' must …, but got …`.
  */
 export function explain(

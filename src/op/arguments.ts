@@ -17,7 +17,7 @@ export interface FlashAttentionOptions {
   causal?: boolean;
   /** Key position of query 0: a number, or int32 [B]; default Sk − Sq. Used by causal, window and ALiBi. */
   queryOffset?: number | Tensor | TensorLike;
-  /** [left, right]: visible iff i + offset − left ≤ j ≤ i + offset + right; −1 is unbounded. */
+  /** `[left, right]`: visible iff i + offset − left ≤ j ≤ i + offset + right; −1 is unbounded. */
   window?: readonly [number, number];
   /** c > 0: scores become c·tanh(score / c), after scale, before bias. */
   softcap?: number;

@@ -18,7 +18,8 @@ const NO_WEIGHT = -1e30;
  *
  * Source: the split-keys reduction of Flash-Decoding (Dao et al. 2023); FlashAttention-2 (Dao 2023, §3.1).
  *
- * @param a, b what `flashAttentionWithLse` returned for either part.
+ * @param a what `flashAttentionWithLse` returned for one part.
+ * @param b the same for the other part.
  * @param options.layout of rank-4 outputs: 'BHSD' (default) or 'BSHD'.
  * @returns {output, lse} of the union.
  * @throws Error `Argument '…' passed to 'mergeAttention' must …, but got …`.
