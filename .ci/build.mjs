@@ -51,7 +51,9 @@ export async function buildBundles() {
   writeStamp(bundlesStamp, start);
   const script = readFileSync(join(dist, 'tfjs-flash-attention.min.js'));
   const kilobytes = bytes => `${(bytes / 1000).toFixed(1)} kB`;
-  console.log(`set-up: the op as one script: ${kilobytes(script.length)}, gzipped ${kilobytes(gzipSync(script).length)}`);
+  console.log(
+    `set-up: the op as one script: ${kilobytes(script.length)}, gzipped ${kilobytes(gzipSync(script).length)}`,
+  );
 }
 
 /** When the newest of the files was written; folders count, too, since a deletion shows in theirs. */

@@ -18,7 +18,7 @@ const STEPS = [
   {name: 'packages', isReady: packagesAreReady, prepare: installPackages},
   {name: 'tfjs-node', isReady: tfjsNodeIsReady, prepare: prepareTfjsNode, optional: true},
   {name: 'chromium', isReady: chromiumIsReady, prepare: prepareChromium, optional: true},
-  {name: 'dawn', isReady: dawnIsReady, prepare: prepareDawn, optional: true},
+  {name: 'dawn', isReady: dawnIsReady, prepare: prepareDawn, optional: true, needs: 'chromium'},
   {name: 'kernels', isReady: kernelsAreFresh, prepare: buildKernels},
   {name: 'build', isReady: bundlesAreFresh, prepare: buildBundles},
 ];
@@ -45,13 +45,18 @@ async function setUp(steps) {
   writeFileSync(partsFile, `${JSON.stringify(parts, null, 2)}\n`);
 }
 
-const names = process.argv.slice(2);
-const steps = names.length === 0 ? STEPS : STEPS.filter(({name}) => names.includes(name));
-const isReady = () =>
-  steps.every(wanted => wanted.isReady() && (!wanted.optional || readJson(partsFile)?.[wanted.name] === null));
+/** The named steps and what they need, in order; all without names. */
+function chosen(names) {
+  const unknown = names.find(name => !STEPS.some(step => step.name === name));
+  if (unknown) throw new Error(`there is no step '${unknown}', but ${STEPS.map(({name}) => name).join(', ')}`);
+  const needed = STEPS.filter(({name}) => names.includes(name)).map(({needs}) => needs);
+  return names.length === 0 ? STEPS : STEPS.filter(({name}) => names.includes(name) || needed.includes(name));
+}
 
 try {
-  if (!isReady()) await locked(() => setUp(steps));
+  const steps = chosen(process.argv.slice(2));
+  const isReady = ({name, isReady, optional}) => isReady() && (!optional || readJson(partsFile)?.[name] === null);
+  if (!steps.every(isReady)) await locked(() => setUp(steps));
 } catch (error) {
   console.error(`set-up: ${error.message}`);
   process.exit(1);
