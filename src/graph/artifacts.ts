@@ -8,7 +8,8 @@ const MAX_INPUTS = 10_000;
 /** @returns the topology, in which every node has a name, an op and inputs that are strings. */
 export function checkedArtifacts(artifacts: io.ModelArtifacts): GraphDef {
   const topology: unknown = artifacts.modelTopology;
-  if (!isRecord(topology)) throw new GraphError('The model has no modelTopology: it is no model.json of a TensorFlow.js model.');
+  if (!isRecord(topology))
+    throw new GraphError('The model has no modelTopology: it is no model.json of a TensorFlow.js model.');
   const layersModel = artifacts.format === 'layers-model' || 'model_config' in topology || 'class_name' in topology;
   if (layersModel) {
     throw new GraphError(

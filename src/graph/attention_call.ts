@@ -105,8 +105,8 @@ export function runAttention(
     if (!rank4) return x;
     const count = (letters: string[]): number => letters.reduce((n, letter) => n * size.get(letter)!, 1);
     const [B, H, S, W] = [count(outer), count(h), size.get(row)!, size.get(width)!];
-    if (heads.length === 0) return tf.reshape(x, [B, S, W]);
-    return tf.reshape(x, layout === 'BHSD' ? [B, H, S, W] : [B, S, H, W]);
+    if (heads.length === 0) return reshaped(x, [B, S, W]);
+    return reshaped(x, layout === 'BHSD' ? [B, H, S, W] : [B, S, H, W]);
   };
   const scoreGroups = heads.length > 0 ? [outer, heads, [i], [j]] : outer.length > 0 ? [outer, [i], [j]] : [[i], [j]];
   const aligned = (x: tf.Tensor): tf.Tensor => alignedToScores(x, [...batch, i, j], scoreGroups, size);
@@ -117,14 +117,17 @@ export function runAttention(
     ...(tensors.mask && {mask: aligned(tensors.mask)}),
   });
   const natural = order(heads, i, c);
-  const separate = tf.reshape(result, [...natural].map(letter => size.get(letter)!));
+  const separate = reshaped(
+    result,
+    [...natural].map(letter => size.get(letter)!),
+  );
   return together(inOrder({x: separate, letters: natural}, output.join(''), size), output, size);
 }
 
 /** '*' written out as letters by the ranks that the tensors turn out to have; all batch axes are shared, from the right. */
 function withBatch(call: AttentionCall, {q, k, v}: AttentionTensors): Omit<AttentionCall, 'sizes'> {
   const extra = [q, k, v].map(({rank}, n) => rank - (([call.q, call.k, call.v][n].length) - 1)); // prettier-ignore
-  const most = [...'bhefgmnopqrs'].slice(0, Math.max(0, ...extra));
+  const most = Array.from('bhefgmnopqrs').slice(0, Math.max(0, ...extra));
   const fill = (groups: Groups, count: number): Groups => groups.flatMap(group => (group === '*' ? most.slice(most.length - count) : [group])); // prettier-ignore
   return {
     q: fill(call.q, extra[0]), k: fill(call.k, extra[1]), v: fill(call.v, extra[2]),
@@ -134,7 +137,8 @@ function withBatch(call: AttentionCall, {q, k, v}: AttentionTensors): Omit<Atten
 
 /** Splits merged axes, with at most one letter of unknown size in each. */
 function apart(x: tf.Tensor, groups: Groups, sizes: Map<string, number>): Named {
-  if (groups.length !== x.rank) throw new Error(`FlashAttention expects rank ${groups.length}, but got shape [${x.shape}]`);
+  if (groups.length !== x.rank)
+    throw new Error(`FlashAttention expects rank ${groups.length}, but got shape [${x.shape}]`);
   groups.forEach((group, axis) => {
     if (group.length === 1 && x.shape[axis] !== 1) sizes.set(group, x.shape[axis]);
   });
@@ -144,14 +148,14 @@ function apart(x: tf.Tensor, groups: Groups, sizes: Map<string, number>): Named 
     if (open.length === 1) sizes.set(open[0], rest);
     return group.length === 1 ? [x.shape[axis]] : [...group].map(letter => sizes.get(letter) ?? 1);
   });
-  return {x: shape.length === x.rank ? x : tf.reshape(x, shape), letters: groups.join('')};
+  return {x: shape.length === x.rank ? x : reshaped(x, shape), letters: groups.join('')};
 }
 
 /** Transposed to this order of letters; letters that the tensor lacks are repeated. */
 function inOrder({x, letters}: Named, order: string, size: ReadonlyMap<string, number>): tf.Tensor {
   const missing = [...order].filter(letter => !letters.includes(letter));
   const all = missing.join('') + letters;
-  const full = missing.length > 0 ? tf.reshape(x, [...missing.map(() => 1), ...x.shape]) : x;
+  const full = missing.length > 0 ? reshaped(x, [...missing.map(() => 1), ...x.shape]) : x;
   const perm = [...order].map(letter => all.indexOf(letter));
   const moved = perm.every((p, axis) => p === axis) ? full : tf.transpose(full, perm);
   const target = [...order].map(letter => size.get(letter)!);
@@ -160,16 +164,32 @@ function inOrder({x, letters}: Named, order: string, size: ReadonlyMap<string, n
 
 function together(x: tf.Tensor, groups: Groups, size: ReadonlyMap<string, number>): tf.Tensor {
   if (groups.every(group => group.length === 1)) return x;
-  return tf.reshape(x, groups.map(group => [...group].reduce((n, letter) => n * size.get(letter)!, 1)));
+  return reshaped(
+    x,
+    groups.map(group => [...group].reduce((n, letter) => n * size.get(letter)!, 1)),
+  );
 }
 
 /** A bias or mask that broadcasts to the scores, with the scores' axes merged as the op has them. */
-function alignedToScores(x: tf.Tensor, letters: string[], groups: string[][], size: ReadonlyMap<string, number>): tf.Tensor {
+function alignedToScores(
+  x: tf.Tensor,
+  letters: string[],
+  groups: string[][],
+  size: ReadonlyMap<string, number>,
+): tf.Tensor {
   const shape = [...Array<number>(Math.max(0, letters.length - x.rank)).fill(1), ...x.shape];
   const at = (letter: string): number => shape[letters.indexOf(letter)];
   const repeats = (group: string[]): boolean => group.some(letter => at(letter) !== 1) && group.some(letter => at(letter) !== size.get(letter)); // prettier-ignore
   const partly = groups.filter(repeats).flat();
-  const full = partly.length === 0 ? x : tf.broadcastTo(tf.reshape(x, shape), letters.map(letter => (partly.includes(letter) ? size.get(letter)! : at(letter)))); // prettier-ignore
+  const full = partly.length === 0 ? x : tf.broadcastTo(reshaped(x, shape), letters.map(letter => (partly.includes(letter) ? size.get(letter)! : at(letter)))); // prettier-ignore
   const whole = partly.length === 0 ? shape : full.shape;
-  return tf.reshape(full, groups.map(group => group.reduce((n, letter) => n * whole[letters.indexOf(letter)], 1)));
+  return reshaped(
+    full,
+    groups.map(group => group.reduce((n, letter) => n * whole[letters.indexOf(letter)], 1)),
+  );
+}
+
+/** A Reshape node of its own is only worth it where the shape changes. */
+function reshaped(x: tf.Tensor, shape: number[]): tf.Tensor {
+  return x.rank === shape.length && x.shape.every((n, axis) => n === shape[axis]) ? x : tf.reshape(x, shape);
 }

@@ -5,7 +5,7 @@
  */
 import {ONE, divide, multiply, same} from './dims';
 import type {Dim} from './dims';
-import type {Shape} from './shapes';
+import type {Shape} from './rule';
 
 export type Axes = readonly string[];
 /** Stands for any number of leading batch axes where the rank is unknown. */

@@ -25,7 +25,8 @@ export function constantsOf(artifacts: io.ModelArtifacts): Constants {
   const decoded = new Map<string, ArrayLike<number> | undefined>();
   const read = (name: string): ArrayLike<number> | undefined => {
     const place = places.get(name);
-    if (!place || place.from < 0 || !artifacts.weightData || elements(place.spec.shape) > MAX_ELEMENTS) return undefined;
+    if (!place || place.from < 0 || !artifacts.weightData || elements(place.spec.shape) > MAX_ELEMENTS)
+      return undefined;
     const data = slice(artifacts.weightData, place.from, place.bytes);
     return data.byteLength === place.bytes ? decode(data, place.spec) : undefined;
   };

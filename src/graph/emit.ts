@@ -5,7 +5,7 @@ import type {AttrValue, NodeDef} from './graph_def';
 import {isControl} from './graph_view';
 import type {GraphView} from './graph_view';
 import type {Attention} from './patterns/attention';
-import type {Expression} from './patterns/masks';
+import type {Expression} from './patterns/mask_algebra';
 
 /** The op of the node that a site becomes; `register_op.ts` serves it. */
 export const FLASH_ATTENTION_OP = 'FlashAttention';
@@ -97,7 +97,7 @@ export class Emitter {
 /** Plain letters for the file: i, j, d, c as everywhere, b and h for batch and heads, the alphabet's rest for more. */
 function letterNames(site: Attention): Map<string, string> {
   const names = new Map([[site.i, 'i'], [site.j, 'j'], [site.d, 'd'], [site.c, 'c'], ['*', '*']]); // prettier-ignore
-  const free = [...'bhefgmnopqrstuvwxyz'];
+  const free = Array.from('bhefgmnopqrstuvwxyz');
   for (const letter of site.batch) if (!names.has(letter)) names.set(letter, free.shift() ?? '?');
   return names;
 }

@@ -67,7 +67,12 @@ interface Candidate {
   emission: Emission;
 }
 
-function rewrite(graph: GraphView, prefix: string, options: FuseOptions, nodes: NodeDef[]): {nodes: NodeDef[]; sites: Site[]} {
+function rewrite(
+  graph: GraphView,
+  prefix: string,
+  options: FuseOptions,
+  nodes: NodeDef[],
+): {nodes: NodeDef[]; sites: Site[]} {
   const subject = {graph, shapes: inferShapes(graph)};
   const masks = new Masks(subject);
   const emitter = new Emitter(graph);
@@ -130,7 +135,9 @@ function replaced(nodes: NodeDef[], graph: GraphView, candidates: Candidate[]): 
 function isRoot(graph: GraphView, {name, op}: NodeDef): boolean {
   const before = graph.node(name);
   if (!before) return false;
-  return graph.outputs.has(name) || graph.consumers(before).length === 0 || op === 'NextIteration' || op === 'Placeholder';
+  return (
+    graph.outputs.has(name) || graph.consumers(before).length === 0 || op === 'NextIteration' || op === 'Placeholder'
+  );
 }
 
 function reachable(nodes: readonly NodeDef[], isRootNode: (node: NodeDef) => boolean): Set<string> {
@@ -150,6 +157,10 @@ function stillNeeded(graph: GraphView, {interior}: Attention, kept: ReadonlyMap<
   const node = interior.find(({name}) => kept.has(name));
   if (!node) return null;
   if (graph.outputs.has(node.name)) return `'${node.name}' is an output of the model`;
-  const reader = graph.consumers(node).find(({name}) => kept.get(name)?.input?.some(ref => nodeName(ref) === node.name));
-  return reader ? `'${node.name}' is also used by ${reader.op} '${reader.name}'` : `'${node.name}' is an output of the model`;
+  const reader = graph
+    .consumers(node)
+    .find(({name}) => kept.get(name)?.input?.some(ref => nodeName(ref) === node.name));
+  return reader
+    ? `'${node.name}' is also used by ${reader.op} '${reader.name}'`
+    : `'${node.name}' is an output of the model`;
 }

@@ -23,7 +23,11 @@ export interface NodeDef {
 }
 
 export interface FunctionDef {
-  signature: {name: string; inputArg?: Array<{name: string; type?: string | number}>; outputArg?: Array<{name: string}>};
+  signature: {
+    name: string;
+    inputArg?: Array<{name: string; type?: string | number}>;
+    outputArg?: Array<{name: string}>;
+  };
   nodeDef?: NodeDef[];
   ret?: Record<string, string>;
 }

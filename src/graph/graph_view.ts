@@ -121,7 +121,11 @@ function topologicalOrder(
   const placed = new Set(ready);
   for (const node of nodes) loops ||= !placed.has(node) && node.op === 'NextIteration';
   if (!loops) {
-    const stuck = oneOnTheCycle(nodes.find(node => !placed.has(node))!, placed, byName);
+    const stuck = oneOnTheCycle(
+      nodes.find(node => !placed.has(node))!,
+      placed,
+      byName,
+    );
     throw new GraphError(`Node '${stuck.name}' of ${name} depends on itself.`);
   }
   return ready;

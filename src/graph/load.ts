@@ -29,7 +29,7 @@ export async function loadFusedGraphModel(
   const loaded = await withWeightData(await handler.load());
   const {artifacts, report} = fuseAttention(loaded, {fuse});
   onReport?.(report);
-  const model = new GraphModel({load: async () => artifacts});
+  const model = new GraphModel({load: () => Promise.resolve(artifacts)});
   await model.load();
   return {model, report};
 }
@@ -37,8 +37,10 @@ export async function loadFusedGraphModel(
 /** The rules of GraphModel.findIOHandler and loadGraphModel. */
 function findHandler(modelUrl: string | io.IOHandler, options: io.LoadOptions): io.IOHandler {
   if (typeof modelUrl !== 'string') return modelUrl;
-  const url = options.fromTFHub ? `${modelUrl.endsWith('/') ? modelUrl : `${modelUrl}/`}model.json?tfjs-format=file` : modelUrl;
-  if (options.requestInit != null) return io.browserHTTPRequest(url, options);
+  const url = options.fromTFHub
+    ? `${modelUrl.endsWith('/') ? modelUrl : `${modelUrl}/`}model.json?tfjs-format=file`
+    : modelUrl;
+  if (options.requestInit) return io.browserHTTPRequest(url, options);
   const handlers = io.getLoadHandlers(url, options);
   if (handlers.length > 1) throw new Error(`Found more than one (${handlers.length}) load handlers for URL '${url}'`);
   return handlers[0] ?? io.browserHTTPRequest(url, options);

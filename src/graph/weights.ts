@@ -8,7 +8,7 @@ export function withoutUnusedWeights(artifacts: io.ModelArtifacts, before: Graph
   const {weightSpecs, weightData} = artifacts;
   if (!weightSpecs || !weightData || artifacts.getWeightStream) return artifacts;
   const now = constantNames(artifacts.modelTopology as GraphDef);
-  for (const name of constantNames(artifacts.modelInitializer as GraphDef | undefined)) now.add(name);
+  for (const name of constantNames(artifacts.modelInitializer)) now.add(name);
   const gone = new Set([...constantNames(before)].filter(name => !now.has(name)));
   if (!weightSpecs.some(({name}) => gone.has(name))) return artifacts;
 

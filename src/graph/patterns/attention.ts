@@ -66,7 +66,12 @@ export function matchAttention(subject: Subject, masks: Masks, softmax: SoftmaxM
   if (roles instanceof NotFused) return roles;
 
   const ones = {factor: 1};
-  const q = peel(subject, {port: path.product.inputs[roles.qAt], axes: path.product.axes[roles.qAt], ...ones}, letters, true);
+  const q = peel(
+    subject,
+    {port: path.product.inputs[roles.qAt], axes: path.product.axes[roles.qAt], ...ones},
+    letters,
+    true,
+  );
   const k = peel(subject, {port: path.product.inputs[1 - roles.qAt], axes: path.product.axes[1 - roles.qAt], ...ones}, letters, true); // prettier-ignore
   const v = peel(subject, {port: values.v, axes: values.vAxes, ...ones}, letters, false);
   const end = extendOutput(subject, values.node, letters.current(values.output), letters);
@@ -113,7 +118,13 @@ interface Roles {
 }
 
 /** Which letter is what, by where it occurs. */
-function readRoles(product: Contraction, scores: Scores, vAxes: Axes, outAxes: Axes, letters: Letters): Roles | NotFused {
+function readRoles(
+  product: Contraction,
+  scores: Scores,
+  vAxes: Axes,
+  outAxes: Axes,
+  letters: Letters,
+): Roles | NotFused {
   const {maskAxes} = scores;
   const now = (axes: Axes): string[] => letters.current(axes);
   const flat = (axes: Axes): string[] => now(axes).flatMap(axis => [...axis]);
@@ -121,11 +132,13 @@ function readRoles(product: Contraction, scores: Scores, vAxes: Axes, outAxes: A
   const j = logits[logits.length - 1];
   if (j?.length !== 1) return new NotFused('the softmax is taken over several axes at once');
   const [left, right] = product.axes.map(flat);
-  if (left.includes(j) === right.includes(j)) return new NotFused('the softmax is over an axis that is not the keys of one operand');
+  if (left.includes(j) === right.includes(j))
+    return new NotFused('the softmax is over an axis that is not the keys of one operand');
   const qAt = left.includes(j) ? 1 : 0;
   const [q, k] = qAt === 0 ? [left, right] : [right, left];
   const [v, out] = [flat(vAxes), flat(outAxes)];
-  if (!v.includes(j) || out.includes(j)) return new NotFused('the softmax is over another axis than the one that the product with v sums over');
+  if (!v.includes(j) || out.includes(j))
+    return new NotFused('the softmax is over another axis than the one that the product with v sums over');
 
   const all = flat(product.output);
   const summed = q.filter(letter => letter !== '*' && !all.includes(letter));
@@ -138,8 +151,10 @@ function readRoles(product: Contraction, scores: Scores, vAxes: Axes, outAxes: A
   const rest = order.filter(letter => letter !== j);
   const ofQueries = rest.filter(letter => letter !== '*' && !k.includes(letter) && !v.includes(letter));
   const i = maskAxes ? rest[rest.length - 1] : ofQueries[ofQueries.length - 1];
-  if (i === undefined || i === '*' || !ofQueries.includes(i)) return new NotFused('no axis belongs to the queries alone');
-  if (maskAxes && order[order.length - 1] !== j) return new NotFused('the masked scores have their keys not on the last axis');
+  if (i === undefined || i === '*' || !ofQueries.includes(i))
+    return new NotFused('no axis belongs to the queries alone');
+  if (maskAxes && order[order.length - 1] !== j)
+    return new NotFused('the masked scores have their keys not on the last axis');
   if (!q.includes(i)) return new NotFused('no axis belongs to the queries alone');
   const batch = rest.filter(letter => letter !== i);
   const missing = [...batch, i].find(letter => !out.includes(letter));
@@ -148,7 +163,12 @@ function readRoles(product: Contraction, scores: Scores, vAxes: Axes, outAxes: A
 }
 
 /** Takes over transposes and splits behind the product when nobody else reads it, so that the op writes the final order. */
-function extendOutput(subject: Subject, product: NodeDef, axes: Axes, letters: Letters): {root: NodeDef; axes: Axes; absorbed: NodeDef[]} {
+function extendOutput(
+  subject: Subject,
+  product: NodeDef,
+  axes: Axes,
+  letters: Letters,
+): {root: NodeDef; axes: Axes; absorbed: NodeDef[]} {
   const {graph} = subject;
   let best = {root: product, axes, absorbed: [] as NodeDef[]};
   let node = product;
@@ -171,7 +191,13 @@ function extendOutput(subject: Subject, product: NodeDef, axes: Axes, letters: L
   return best;
 }
 
-function causalOffset(offset: Dim, roles: Roles, letters: Letters, {shapes}: Subject, product: Contraction): number | 'end' | NotFused {
+function causalOffset(
+  offset: Dim,
+  roles: Roles,
+  letters: Letters,
+  {shapes}: Subject,
+  product: Contraction,
+): number | 'end' | NotFused {
   const axes = letters.current(product.output);
   const shape = shapes.of({node: product.node, index: 0, ref: product.node.name});
   const size = (letter: string): Dim | undefined => letters.sizeOf(letter) ?? shape?.[axes.indexOf(letter)];

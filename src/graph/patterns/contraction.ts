@@ -5,7 +5,7 @@ import {parseEinsum} from '../einsum';
 import {stringAttr, stringsAttr} from '../graph_def';
 import type {NodeDef} from '../graph_def';
 import type {Port} from '../graph_view';
-import {adjoints} from '../shapes';
+import {adjoints} from '../rule';
 import type {Subject} from './matchers';
 
 export interface Contraction {
@@ -26,8 +26,7 @@ export function isContraction(node: NodeDef): boolean {
 export function contraction({graph, shapes}: Subject, node: NodeDef, letters: Letters): Contraction | null {
   const [x, y, ...more] = graph.inputs(node);
   if (!isContraction(node) || !x || !y || more.length > 0) return null;
-  const found =
-    node.op === 'Einsum' ? einsumAxes(node) : matMulAxes(node, shapes.of(x)?.length, shapes.of(y)?.length);
+  const found = node.op === 'Einsum' ? einsumAxes(node) : matMulAxes(node, shapes.of(x)?.length, shapes.of(y)?.length);
   if (!found) return null;
   const named = renamed(found, letters, [shapes.of(x), shapes.of(y), shapes.of({node, index: 0, ref: node.name})]);
   return {node, inputs: [x, y], axes: [named[0], named[1]], output: named[2]};
@@ -55,11 +54,7 @@ function matMulAxes(node: NodeDef, rankX?: number, rankY?: number): string[][] |
 }
 
 /** The same axes with letters that occur nowhere else, and their sizes where one of the tensors tells. */
-function renamed(
-  terms: string[][],
-  letters: Letters,
-  sizes: Array<ReturnType<Subject['shapes']['of']>>,
-): string[][] {
+function renamed(terms: string[][], letters: Letters, sizes: Array<ReturnType<Subject['shapes']['of']>>): string[][] {
   const names = new Map<string, string>([[ANY, ANY]]);
   const order = [2, 0, 1];
   for (const t of order) {

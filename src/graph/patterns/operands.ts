@@ -3,7 +3,7 @@ import {hasAny, unpermuted} from '../axes';
 import type {Axes, Letters} from '../axes';
 import {ONE, same, sizeOf} from '../dims';
 import type {Port} from '../graph_view';
-import {asNumbers} from '../shapes';
+import {asNumbers} from '../rule';
 import {isTransparent, scalarValue} from './matchers';
 import type {Subject} from './matchers';
 

@@ -4,8 +4,9 @@ import type {Axes, Letters} from '../axes';
 import {same} from '../dims';
 import type {Dim} from '../dims';
 import type {Port} from '../graph_view';
-import {HIDES, canBuild} from './masks';
-import type {Expression, Masks} from './masks';
+import {HIDES, canBuild} from './mask_algebra';
+import type {Expression} from './mask_algebra';
+import type {Masks} from './masks';
 import {scalarValue} from './matchers';
 import type {Subject} from './matchers';
 import {NotFused} from './scores';
@@ -41,7 +42,13 @@ export interface Scores {
 }
 
 /** Goes from the product to the logits and adds up what happens to the scores. */
-export function readScores(subject: Subject, masks: Masks, steps: Step[], product: Axes, letters: Letters): Scores | NotFused {
+export function readScores(
+  subject: Subject,
+  masks: Masks,
+  steps: Step[],
+  product: Axes,
+  letters: Letters,
+): Scores | NotFused {
   const s: Scores = {axes: product, scale: 1, tanhInner: null, bias: [], keep: [], keepIsExact: true, causal: null};
   /** Scores multiplied by 0 where this condition fails: only right once something lowers them there. */
   let zeroed: Dim | null = null;
@@ -59,9 +66,12 @@ export function readScores(subject: Subject, masks: Masks, steps: Step[], produc
         break;
       case 'scale':
         s.scale *= step.factor;
-        if (!Number.isFinite(s.scale) || step.factor === 0) return new NotFused(`'${node.name}' scales by ${step.factor}`);
-        if (s.keep.length > 0 && step.factor < 0) return new NotFused(`'${node.name}' turns hidden scores into large ones`);
-        if ((s.causal || zeroed) && step.factor < 0) return new NotFused(`'${node.name}' turns hidden scores into large ones`);
+        if (!Number.isFinite(s.scale) || step.factor === 0)
+          return new NotFused(`'${node.name}' scales by ${step.factor}`);
+        if (s.keep.length > 0 && step.factor < 0)
+          return new NotFused(`'${node.name}' turns hidden scores into large ones`);
+        if ((s.causal || zeroed) && step.factor < 0)
+          return new NotFused(`'${node.name}' turns hidden scores into large ones`);
         for (const term of s.bias) term.scaledBy.push(step);
         break;
       case 'tanh':
@@ -75,7 +85,8 @@ export function readScores(subject: Subject, masks: Masks, steps: Step[], produc
       case 'reshape': {
         letters.learn(s.axes, subject.shapes.of(subject.graph.input(node, 0)));
         const axes = step.kind === 'transpose' ? permuted(letters.current(s.axes), step.perm) : movedAxes(subject, node, s.axes, letters); // prettier-ignore
-        if (!axes) return new NotFused(`the ${node.op} '${node.name}' of the scores cannot be proved to keep queries and keys`);
+        if (!axes)
+          return new NotFused(`the ${node.op} '${node.name}' of the scores cannot be proved to keep queries and keys`);
         s.axes = axes;
         break;
       }

@@ -2,7 +2,7 @@
 import type {Letters} from '../axes';
 import type {NodeDef} from '../graph_def';
 import type {Port} from '../graph_view';
-import {asNumbers} from '../shapes';
+import {asNumbers} from '../rule';
 import {contraction, isContraction} from './contraction';
 import type {Contraction} from './contraction';
 import {eitherOrder, isTransparent, scalarValue} from './matchers';
@@ -55,7 +55,9 @@ export function scorePath(subject: Subject, logits: Port, letters: Letters): Sco
   };
   const path = walk(logits);
   if (path) return path;
-  const place = obstacle ? `come from ${obstacle.op} '${obstacle.name}'` : 'are computed in a way that is not understood';
+  const place = obstacle
+    ? `come from ${obstacle.op} '${obstacle.name}'`
+    : 'are computed in a way that is not understood';
   return new NotFused(`the scores ${place}, not from a product of queries and keys`);
 }
 

@@ -2,7 +2,7 @@
 import {boolAttr} from '../graph_def';
 import type {NodeDef} from '../graph_def';
 import type {Port} from '../graph_view';
-import {asNumbers} from '../shapes';
+import {asNumbers} from '../rule';
 import {behind, eitherOrder, inputsOf, isOp, samePort} from './matchers';
 import type {Subject} from './matchers';
 

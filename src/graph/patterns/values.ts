@@ -3,7 +3,7 @@ import {hasAny, permuted} from '../axes';
 import type {Axes, Letters} from '../axes';
 import type {NodeDef} from '../graph_def';
 import type {Port} from '../graph_view';
-import {asNumbers} from '../shapes';
+import {asNumbers} from '../rule';
 import {contraction, isContraction} from './contraction';
 import {isTransparent} from './matchers';
 import type {Subject} from './matchers';
@@ -33,7 +33,12 @@ export function wayToProduct(subject: Subject, softmax: NodeDef): {way: NodeDef[
 }
 
 /** Breadth first, so that the nearest product is found; each node is seen once. */
-function search({graph}: Subject, start: NodeDef, maxDepth: number, passes: (node: NodeDef) => boolean): NodeDef[] | null {
+function search(
+  {graph}: Subject,
+  start: NodeDef,
+  maxDepth: number,
+  passes: (node: NodeDef) => boolean,
+): NodeDef[] | null {
   const cameFrom = new Map<NodeDef, NodeDef | null>([[start, null]]);
   let front = [start];
   for (let depth = 0; depth < maxDepth && front.length > 0 && cameFrom.size < MAX_SEEN; depth++) {
@@ -63,13 +68,20 @@ function isOnTheWay(node: NodeDef): boolean {
 }
 
 /** Follows the probabilities, whose axes at the softmax are known, to the product at the end of the way. */
-export function valueProduct(subject: Subject, way: NodeDef[], softmaxAxes: Axes, letters: Letters, softmax: NodeDef): ValueProduct | NotFused {
+export function valueProduct(
+  subject: Subject,
+  way: NodeDef[],
+  softmaxAxes: Axes,
+  letters: Letters,
+  softmax: NodeDef,
+): ValueProduct | NotFused {
   let axes: Axes = softmaxAxes;
   let from = softmax;
   const between = way.slice(0, -1);
   for (const node of between) {
     const next = movedAxes(subject, node, axes, letters);
-    if (!next) return new NotFused(`the ${node.op} '${node.name}' behind the softmax cannot be proved to keep the axes`);
+    if (!next)
+      return new NotFused(`the ${node.op} '${node.name}' behind the softmax cannot be proved to keep the axes`);
     axes = next;
     from = node;
   }
