@@ -9,8 +9,13 @@ import type {ReferenceGradients} from '../reference';
 export type CaseTensors = Record<keyof CaseInputs, tf.Tensor>;
 
 export function toTensor({values, shape, dtype}: HostArray): tf.Tensor {
+  const debug = tf.env().getBool('DEBUG');
+  // tfjs's debug mode refuses to upload the NaN and infinities that cases are about.
+  tf.env().set('DEBUG', false);
   // A copy: tfjs keeps the array it is given, and a case's arrays are used many times.
-  return tf.tensor(values instanceof Float64Array ? Float32Array.from(values) : values.slice(), shape, dtype);
+  const tensor = tf.tensor(values instanceof Float64Array ? Float32Array.from(values) : values.slice(), shape, dtype);
+  tf.env().set('DEBUG', debug);
+  return tensor;
 }
 
 /** The tensors of a case; those absent in the case are absent here. */
