@@ -39,11 +39,9 @@ const moduleFormat = (format, extension) => ({
   dir: 'dist',
   format,
   sourcemap: true,
-  sourcemapExcludeSources: false,
   entryFileNames: `[name].${extension}`,
   chunkFileNames: `chunks/[name]-[hash].${extension}`,
   exports: 'named',
-  // Backends are imported where they are used, never by a wrapper that rollup puts in front.
   interop: 'auto',
 });
 
@@ -53,25 +51,19 @@ const typesFormat = extension => ({
   chunkFileNames: `chunks/[name]-[hash].d.${extension}`,
 });
 
-const command = present(COMMAND);
-
 export default [
+  {
+    input: {...present(ENTRIES), ...present(COMMAND)},
+    external: isPackage,
+    plugins: compile(),
+    output: {...moduleFormat('cjs', 'js'), banner: ({name}) => (name in COMMAND ? '#!/usr/bin/env node' : '')},
+  },
   {
     input: present(ENTRIES),
     external: isPackage,
     plugins: compile(),
-    output: [moduleFormat('cjs', 'js'), moduleFormat('es', 'mjs')],
+    output: moduleFormat('es', 'mjs'),
   },
-  ...(command.cli
-    ? [
-        {
-          input: command,
-          external: isPackage,
-          plugins: compile(),
-          output: {...moduleFormat('cjs', 'js'), banner: '#!/usr/bin/env node'},
-        },
-      ]
-    : []),
   {
     input: present(ENTRIES),
     external: isPackage,

@@ -10,5 +10,10 @@ export const merged: tf.Tensor = mergeAttention(
   flashAttentionWithLse([[1]], [[1]], [[1]]),
 ).lse;
 export const softmax: tf.Tensor = onlineSoftmax([1, 2]);
+export type Entries = [
+  typeof import('tfjs-flash-attention/graph').fuseAttention,
+  typeof import('tfjs-flash-attention/layers').MultiHeadAttention,
+  typeof import('tfjs-flash-attention/webgpu').createWebGPUBackend,
+];
 // @ts-expect-error an unknown option
 flashAttention([[1]], [[1]], [[1]], {casual: true});
