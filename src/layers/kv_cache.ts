@@ -1,0 +1,373 @@
+/**
+ * Keys and values of earlier tokens, in pages of a fixed size. An append writes a new tensor for the page that it touches and
+ * leaves all others alone, so its cost does not grow with what is cached; attention runs over the pages one by one and joins
+ * the parts by their log-sum-exps. Source: paged attention, Kwon et al. (2023), §4.1; Flash-Decoding (Dao et al. 2023).
+ *
+ * B batch, Hkv key/value heads, D and Dv widths of a head, P page size, n appended tokens.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import type {Tensor} from '@tensorflow/tfjs-core';
+import {argumentError, shown} from '../../kernels/options';
+import type {Layout} from '../../kernels/options';
+import type {FlashAttentionOptions} from '../op/arguments';
+import {flashAttentionWithLse} from '../op/flash_attention';
+import type {AttentionWithLse} from '../op/flash_attention';
+import {untaped} from '../op/tape';
+import {Page, writePage} from './cache_pages';
+import {mergeParts} from './merge_parts';
+
+export interface KVCacheOptions {
+  /** Attention layers that share the cache. */
+  layers: number;
+  /** Sequences. */
+  batch: number;
+  /** Key/value heads. */
+  heads: number;
+  /** Width of a key. */
+  headDim: number;
+  /** Width of a value; default headDim. */
+  valueDim?: number;
+  /** Most tokens of one sequence. Memory is taken page by page, as tokens come. */
+  capacity: number;
+  /** What happens beyond the capacity: true adds pages, false (default) is an error before anything is changed. */
+  grow?: boolean;
+  /** Tokens of a page; default 256. */
+  pageSize?: number;
+  /** Axes of k, v, q and outputs: 'BHSD' (default) or 'BSHD'. */
+  layout?: Layout;
+}
+
+/** `flashAttention`'s options but for those that the cache itself knows, and dropout. */
+export type CacheAttendOptions = Omit<
+  FlashAttentionOptions,
+  'layout' | 'keyLengths' | 'queryOffset' | 'dropout' | 'seed' | 'segmentIds'
+> & {
+  /**
+   * Position of the first query, by sequence or for all. Default: as many queries as the last append had tokens are those
+   * tokens; otherwise they end where the sequence ends.
+   */
+  queryOffset?: number | number[];
+};
+
+interface CachedLayer {
+  pages: Page[];
+  /** Tokens by sequence; what a page holds behind them is never seen. */
+  lengths: number[];
+  /** Lengths before the last append, and how many tokens it had. */
+  starts: number[];
+  appended: number;
+}
+
+const OWN_OPTIONS = ['layout', 'keyLengths', 'dropout', 'seed', 'segmentIds'];
+
+/** See `KVCacheOptions`; owns its tensors until `dispose`. */
+export class KVCache {
+  readonly layout: Layout;
+  readonly layers: number;
+  readonly heads: number;
+  readonly headDim: number;
+  readonly valueDim: number;
+  readonly capacity: number;
+  readonly pageSize: number;
+  readonly grow: boolean;
+  private batchSize: number;
+  private cached: CachedLayer[] | null;
+  private owners = new Map<object, number>();
+
+  /** @throws Error `Argument '…' passed to 'KVCache' must …, but got …`. */
+  constructor(options: KVCacheOptions) {
+    const {
+      layers,
+      batch,
+      heads,
+      headDim,
+      valueDim = headDim,
+      capacity,
+      grow = false,
+      pageSize = 256,
+      layout = 'BHSD',
+    } = options;
+    const fail = argumentError('KVCache');
+    for (const [name, size] of Object.entries({layers, batch, heads, headDim, valueDim, capacity, pageSize})) {
+      if (!Number.isInteger(size) || size < 1) throw fail(name, 'be an integer of at least 1', shown(size));
+    }
+    if (layout !== 'BHSD' && layout !== 'BSHD') throw fail('layout', `be 'BHSD' or 'BSHD'`, shown(layout));
+    this.layout = layout;
+    this.layers = layers;
+    this.heads = heads;
+    this.headDim = headDim;
+    this.valueDim = valueDim;
+    this.capacity = capacity;
+    this.pageSize = Math.min(pageSize, grow ? pageSize : capacity);
+    this.grow = grow;
+    this.batchSize = batch;
+    this.cached = Array.from({length: layers}, () => emptyLayer(batch));
+  }
+
+  /** Sequences; `reorder` may change their number. */
+  get batch(): number {
+    return this.batchSize;
+  }
+
+  /** Cached tokens of each sequence in a layer. */
+  lengths(layer = 0): number[] {
+    return [...this.layer('lengths', layer).lengths];
+  }
+
+  /**
+   * Adds n tokens to every sequence, or fewer to some.
+   * @param k [B, Hkv, n, D] (or [B, n, Hkv, D], by the layout).
+   * @param v the same with Dv.
+   * @param options.lengths how many of the n tokens each sequence really has; the rest is padding and is not kept.
+   * @throws Error `Argument '…' passed to 'KVCache.append' must …, but got …`; nothing is changed then.
+   */
+  append(layer: number, k: Tensor, v: Tensor, options: {lengths?: number[]} = {}): void {
+    const fail = argumentError('KVCache.append');
+    const target = this.layer('append', layer);
+    const n = this.checkTokens('k', k, this.headDim);
+    const ofValues = this.checkTokens('v', v, this.valueDim);
+    if (ofValues !== n) throw fail('v', `have as many tokens as k (${n})`, v.shape);
+    const counts = options.lengths ?? Array<number>(this.batch).fill(n);
+    this.checkIntegers('append', 'lengths', counts, n);
+    const starts = target.lengths;
+    const lengths = starts.map((length, b) => length + counts[b]);
+    const longest = Math.max(...lengths);
+    if (longest > this.capacity && !this.grow) {
+      throw fail(
+        'k',
+        `leave no sequence longer than the cache's capacity (${this.capacity})`,
+        `${n} tokens that make ${longest}`,
+      );
+    }
+    const pages = [...target.pages];
+    const P = this.pageSize;
+    for (let p = Math.floor(Math.min(...starts) / P); p * P < longest; p++) {
+      const isTouched = starts.some((start, b) => counts[b] > 0 && start < (p + 1) * P && lengths[b] > p * P);
+      if (!isTouched) continue;
+      const write = {from: p * P, size: P, starts, counts, layout: this.layout};
+      pages[p] = new Page(writePage(k, pages[p]?.k, write), writePage(v, pages[p]?.v, write));
+      target.pages[p]?.release();
+    }
+    Object.assign(target, {pages, lengths, starts, appended: n});
+  }
+
+  /**
+   * Attention of queries over what a layer has cached.
+   * @param q [B, H, Sq, D] (or [B, Sq, H, D]); H a multiple of Hkv.
+   * @param options see `CacheAttendOptions`; the last axis of mask and bias is the longest sequence's length, or 1.
+   * @returns [B, H, Sq, Dv] (or [B, Sq, H, Dv]).
+   * @throws Error `Argument '…' passed to 'KVCache.attend' must …, but got …`.
+   */
+  attend(q: Tensor, layer: number, options: CacheAttendOptions = {}): Tensor {
+    const fail = argumentError('KVCache.attend');
+    const source = this.layer('attend', layer);
+    const {layout} = this;
+    for (const name of OWN_OPTIONS) {
+      if (name in options) throw fail('options', 'hold no option that the cache decides', `'${name}'`);
+    }
+    if (q.rank !== 4) throw fail('q', 'be a tensor of rank 4', q.shape);
+    const {queryOffset, mask, bias, sinks, ...rest} = options;
+    const queries = q.shape[layout === 'BHSD' ? 2 : 1]!;
+    const {pages, lengths, starts, appended} = source;
+    const ends = lengths.map(length => length - queries);
+    const offsets = offsetsOf(queryOffset ?? (queries === appended ? starts : ends), this.batch, fail);
+    const longest = Math.max(...lengths);
+    const reach = reachOf(options, offsets, queries);
+
+    return tf.tidy(() => {
+      const parts: AttentionWithLse[] = [];
+      pages.forEach(({k, v}, p) => {
+        const from = p * this.pageSize;
+        const to = Math.min(longest, from + this.pageSize);
+        if (from >= longest || to <= reach.from || from > reach.to) return;
+        const isDense = mask !== undefined || bias !== undefined;
+        const rows = isDense ? to - from : this.pageSize;
+        const hidesSome = lengths.some(length => length < from + rows);
+        parts.push(
+          flashAttentionWithLse(q, this.firstRows(k, rows), this.firstRows(v, rows), {
+            ...rest,
+            layout,
+            queryOffset: shifted(offsets, from),
+            ...(hidesSome && {
+              keyLengths: tf.tensor1d(
+                lengths.map(length => Math.max(0, length - from)),
+                'int32',
+              ),
+            }),
+            ...(mask !== undefined && {mask: cutKeys('mask', mask, 'bool', from, to, longest)}),
+            ...(bias !== undefined && {bias: cutKeys('bias', bias, 'float32', from, to, longest)}),
+            ...(parts.length === 0 && sinks !== undefined && {sinks}),
+          }),
+        );
+      });
+      if (parts.length > 0) return mergeParts(parts, layout);
+      const none = (width: number): Tensor => tf.zeros(this.shape(0, width));
+      return flashAttentionWithLse(q, none(this.headDim), none(this.valueDim), {...rest, sinks, layout, queryOffset: 0})
+        .output;
+    });
+  }
+
+  /** Forgets all tokens behind the first `length` of every sequence (or of each its own); moves nothing. */
+  truncate(length: number | number[]): void {
+    const wanted = typeof length === 'number' ? Array<number>(this.batch).fill(length) : length;
+    this.checkIntegers('truncate', 'length', wanted, Infinity);
+    for (const layer of this.all('truncate')) {
+      layer.lengths = layer.lengths.map((old, b) => Math.min(old, wanted[b]));
+      layer.starts = layer.starts.map((old, b) => Math.min(old, wanted[b]));
+      const kept = Math.ceil(Math.max(...layer.lengths) / this.pageSize);
+      layer.pages.splice(kept).forEach(page => page.release());
+    }
+  }
+
+  /**
+   * Makes sequence n what sequence indices[n] is now: for beam search. Their number may change.
+   * @throws Error where an index names no sequence.
+   */
+  reorder(indices: number[]): void {
+    const layers = this.all('reorder');
+    const ok =
+      Array.isArray(indices) &&
+      indices.length > 0 &&
+      indices.every(n => Number.isInteger(n) && n >= 0 && n < this.batch);
+    if (!ok) {
+      throw argumentError('KVCache.reorder')('indices', `be a list of integers in [0, ${this.batch})`, shown(indices));
+    }
+    if (indices.length === this.batch && indices.every((n, b) => n === b)) return;
+    const pick = (numbers: number[]): number[] => indices.map(n => numbers[n]);
+    for (const layer of layers) {
+      const moved = layer.pages.map(({k, v}) => new Page(takeRows(k, indices), takeRows(v, indices)));
+      layer.pages.forEach(page => page.release());
+      Object.assign(layer, {pages: moved, lengths: pick(layer.lengths), starts: pick(layer.starts)});
+    }
+    this.batchSize = indices.length;
+  }
+
+  /** A cache with the same content, to be continued otherwise: both share the pages that neither changes; nothing is copied. */
+  fork(): KVCache {
+    const layers = this.all('fork');
+    const {batch, heads, headDim, valueDim, capacity, grow, pageSize, layout} = this;
+    const copy = new KVCache({layers: this.layers, batch, heads, headDim, valueDim, capacity, grow, pageSize, layout});
+    copy.cached = layers.map(layer => ({...layer, pages: layer.pages.map(page => page.share())}));
+    copy.owners = new Map(this.owners);
+    return copy;
+  }
+
+  /** Frees the pages that no fork still uses. The cache cannot be used afterwards. */
+  dispose(): void {
+    this.cached?.forEach(({pages}) => pages.forEach(page => page.release()));
+    this.cached = null;
+  }
+
+  /** The place of a layer object in this cache: 0, 1, … in order of first use. */
+  layerOf(owner: object): number {
+    const known = this.owners.get(owner);
+    if (known !== undefined) return known;
+    const place = this.owners.size;
+    if (place >= this.layers) {
+      throw argumentError('KVCache')('layers', 'be the number of attention layers that use the cache', `${this.layers}, and one more came`); // prettier-ignore
+    }
+    this.owners.set(owner, place);
+    return place;
+  }
+
+  /** @throws Error in the name of `caller` where a model of these sizes cannot use the cache. */
+  checkSizes(caller: string, wanted: {batch: number; heads: number; headDim: number; valueDim: number}): void {
+    for (const name of ['batch', 'heads', 'headDim', 'valueDim'] as const) {
+      if (this[name] !== wanted[name]) {
+        throw argumentError(caller)('cache', `be made with ${name} ${wanted[name]}`, `one with ${name} ${this[name]}`);
+      }
+    }
+  }
+
+  private all(method: string): CachedLayer[] {
+    if (!this.cached) throw new Error(`KVCache.${method} was called on a cache that is disposed.`);
+    return this.cached;
+  }
+
+  private layer(method: string, index: number): CachedLayer {
+    const layers = this.all(method);
+    if (!layers[index]) {
+      throw argumentError(`KVCache.${method}`)('layer', `be an integer in [0, ${this.layers})`, shown(index));
+    }
+    return layers[index];
+  }
+
+  private shape(rows: number, width: number): [number, number, number, number] {
+    return this.layout === 'BHSD' ? [this.batch, this.heads, rows, width] : [this.batch, rows, this.heads, width];
+  }
+
+  private firstRows(x: Tensor, rows: number): Tensor {
+    return rows === this.pageSize ? x : tf.slice(x, [0, 0, 0, 0], this.shape(rows, x.shape[3]!));
+  }
+
+  private checkTokens(name: string, x: Tensor, width: number): number {
+    const n = x.shape[this.layout === 'BHSD' ? 2 : 1];
+    const ok = x.rank === 4 && x.dtype === 'float32' && tf.util.arraysEqual(x.shape, this.shape(n!, width));
+    if (ok) return n!;
+    const expected = this.shape(0, width).map((size, axis) => (axis === (this.layout === 'BHSD' ? 2 : 1) ? 'n' : size));
+    const got = x.dtype === 'float32' ? x.shape : `a ${x.dtype} tensor`;
+    throw argumentError('KVCache.append')(name, `be a float32 tensor of shape [${expected}]`, got);
+  }
+
+  private checkIntegers(method: string, name: string, list: number[], most: number): void {
+    const ok =
+      Array.isArray(list) && list.length === this.batch && list.every(n => Number.isInteger(n) && n >= 0 && n <= most);
+    if (ok) return;
+    const range = most === Infinity ? 'from 0' : `from 0 to ${most}`;
+    throw argumentError(`KVCache.${method}`)(name, `be ${this.batch} integers ${range}`, shown(list));
+  }
+}
+
+function emptyLayer(batch: number): CachedLayer {
+  const zeros = (): number[] => Array<number>(batch).fill(0);
+  return {pages: [], lengths: zeros(), starts: zeros(), appended: 0};
+}
+
+function takeRows(x: Tensor, indices: number[]): Tensor {
+  return tf.tidy(() => tf.gather(x, tf.tensor1d(indices, 'int32'), 0));
+}
+
+function offsetsOf(given: number | number[], batch: number, fail: ReturnType<typeof argumentError>): number[] {
+  const offsets = typeof given === 'number' ? Array<number>(batch).fill(given) : given;
+  const ok = Array.isArray(offsets) && offsets.length === batch && offsets.every(Number.isInteger);
+  if (!ok) throw fail('queryOffset', `be an integer or ${batch} of them`, shown(given));
+  return offsets;
+}
+
+/** Query positions counted from the start of a page. */
+function shifted(offsets: number[], from: number): number | number[] {
+  const moved = offsets.map(offset => offset - from);
+  return moved.every(offset => offset === moved[0]) ? moved[0] : moved;
+}
+
+/** The keys that causality and the window leave to some query: pages outside are not read. */
+function reachOf({causal, window = [-1, -1]}: CacheAttendOptions, offsets: number[], queries: number) {
+  const [left, right] = window;
+  const last = Math.max(...offsets) + queries - 1;
+  return {
+    from: left < 0 ? 0 : Math.min(...offsets) - left,
+    to: causal ? last : right < 0 ? Infinity : last + right,
+  };
+}
+
+function cutKeys(
+  name: string,
+  given: tf.Tensor | tf.TensorLike,
+  dtype: 'bool' | 'float32',
+  from: number,
+  to: number,
+  longest: number,
+): Tensor {
+  const x = given instanceof tf.Tensor ? given : tf.tensor(given, undefined, dtype);
+  const keys = x.shape[x.rank - 1];
+  if (keys === 1) return x;
+  if (keys !== longest) {
+    throw argumentError('KVCache.attend')(
+      name,
+      `have the number of cached keys (${longest}) or 1 as its last dimension`,
+      x.shape,
+    );
+  }
+  const begin = x.shape.map((_, axis) => (axis === x.rank - 1 ? from : 0));
+  return untaped(() => tf.slice(x, begin, [...x.shape.slice(0, -1), to - from]));
+}
