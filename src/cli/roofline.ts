@@ -31,6 +31,9 @@ interface Flags {
   svg?: string;
 }
 
+/** Marks an error of the work; every other is one of the call. */
+const FAILED = 'roofline.failed';
+
 /** The subcommand, ready to be added to the program. */
 export function rooflineCommand(): Command {
   const names = Object.keys(MACHINES);
@@ -57,6 +60,7 @@ export function rooflineCommand(): Command {
     .option('--json', 'print JSON')
     .option('--svg <file>', 'write a chart, log–log, with the unfused and the fused op on the roofs')
     .addHelpText('after', `\nMachines:\n${presets.join('\n')}`)
+    .exitOverride(({code, exitCode}) => process.exit(exitCode === 0 ? 0 : code === FAILED ? 1 : 2))
     .action(run);
 }
 
@@ -75,7 +79,7 @@ async function run(flags: Flags, command: Command): Promise<void> {
   try {
     writeFileSync(svg, chart);
   } catch (error) {
-    command.error(`error: the chart cannot be written: ${(error as Error).message}`, {exitCode: 1});
+    command.error(`error: the chart cannot be written: ${(error as Error).message}`, {exitCode: 1, code: FAILED});
   }
 }
 
@@ -83,7 +87,7 @@ function tryRoofline(options: Parameters<typeof roofline>[0], command: Command):
   try {
     return roofline(options);
   } catch (error) {
-    return command.error(`error: ${(error as Error).message}`, {exitCode: 2});
+    return command.error(`error: ${(error as Error).message}`);
   }
 }
 
