@@ -8,6 +8,7 @@ import {shapesOf} from '../../../kernels/problem';
 import type {AttentionInputs, AttentionProblem} from '../../../kernels/problem';
 import type {GradInputs, WantedGradient} from '../../op/kernels';
 import {isMinusInfinity} from '../../op/infinity';
+import {product, timesTransposed} from './product';
 import {
   blockScores, dropoutFactors, foldRows, headsFirst, HIDDEN, keysOf, operandsOf, rowBlocks, select,
 } from './row_block'; // prettier-ignore
@@ -98,20 +99,20 @@ function backwardBlock(
   const p = tf.exp<Tensor4D>(select(visible, exponent, HIDDEN));
   const factors = dropout > 0 ? dropoutFactors(problem, block) : null;
   const dOutput = foldRows(problem, values.dOutput, block);
-  const dWeights = tf.reshape(tf.matMul(dOutput, keysOf(operands.v, block), false, true), [B, H, rows, to - from]);
+  const dWeights = tf.reshape(timesTransposed(dOutput, keysOf(operands.v, block)), [B, H, rows, to - from]);
   const dKept = (factors ? tf.mul(dWeights, factors) : dWeights) as Tensor4D;
   const dScores = tf.mul<Tensor4D>(p, tf.sub(select(visible, dKept, 0), cut(values.delta)));
   if (wanted === 'bias') return [sumToBias(problem, dScores, block)];
 
   const dProducts = fold(capRatio ? tf.mul(dScores, tf.sub(1, tf.square(capRatio))) : dScores);
   if (wanted === 'q') {
-    const dq = tf.mul(tf.matMul(dProducts, keysOf(operands.k, block)), scale);
+    const dq = tf.mul(product(dProducts, keysOf(operands.k, block)), scale);
     return [tf.reshape(dq, [B, H, rows, D])];
   }
   const kept = fold(factors ? tf.mul(p, factors) : p);
   return [
-    allKeys(tf.matMul(dProducts, foldRows(problem, operands.q, block), true)), // q is scaled already
-    allKeys(tf.matMul(kept, dOutput, true)),
+    allKeys(product(dProducts, foldRows(problem, operands.q, block), true)), // q is scaled already
+    allKeys(product(kept, dOutput, true)),
   ];
 }
 

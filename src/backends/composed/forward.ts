@@ -1,11 +1,12 @@
 /** Forward attention from plain tfjs ops, block of rows by block of rows: safe softmax over the block's visible keys. */
 import * as tf from '@tensorflow/tfjs-core';
-import type {Tensor, Tensor4D} from '@tensorflow/tfjs-core';
+import type {Rank, Tensor, Tensor4D} from '@tensorflow/tfjs-core';
 import {shapesOf} from '../../../kernels/problem';
 import type {AttentionInputs, AttentionProblem} from '../../../kernels/problem';
 import type {AttentionResult} from '../../op/kernels';
 import {FLOAT32_LOWEST, minusInfinities, minusInfinityWhere} from '../../op/infinity';
 import {untaped} from '../../op/tape';
+import {product} from './product';
 import {
   blockScores, dropoutFactors, headsFirst, HIDDEN, keysOf, operandsOf, rowBlocks, select,
 } from './row_block'; // prettier-ignore
@@ -45,8 +46,8 @@ export function composedForward(problem: AttentionProblem, inputs: AttentionInpu
     if (sinks) rowSum = tf.add(rowSum, tf.exp(tf.sub(sinks, rowMax)));
 
     const kept = p.dropout > 0 ? tf.mul(weights, dropoutFactors(p, block)) : weights;
-    const folded = tf.reshape(kept, [B * p.Hkv, (H / p.Hkv) * rows, to - from]);
-    const weighted = tf.reshape(tf.matMul(folded, keysOf(all.v, block)), [B, H, rows, Dv]);
+    const folded = tf.reshape<Rank.R3>(kept, [B * p.Hkv, (H / p.Hkv) * rows, to - from]);
+    const weighted = tf.reshape(product(folded, keysOf(all.v, block)), [B, H, rows, Dv]);
     const seesNone = untaped(() => tf.equal(rowSum, 0));
     const divisor = tf.where(seesNone, 1, rowSum);
     const logSum = tf.log(divisor);

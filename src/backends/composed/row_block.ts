@@ -10,6 +10,7 @@ import {visibleKeys} from '../../../kernels/problem';
 import type {AttentionInputs, AttentionProblem} from '../../../kernels/problem';
 import {isMinusInfinity} from '../../op/infinity';
 import {untaped} from '../../op/tape';
+import {timesTransposed} from './product';
 
 /** Rows of a block: large enough that each op has work, within the contract's 512. */
 export const BLOCK_ROWS = 256;
@@ -96,7 +97,7 @@ export function blockScores(
 ): BlockScores {
   const {B, H, softcap, alibi} = problem;
   const {rows, from, to} = block;
-  const products = tf.matMul(foldRows(problem, q, block), keysOf(k, block), false, true);
+  const products = timesTransposed(foldRows(problem, q, block), keysOf(k, block));
   let scores = tf.reshape<Rank.R4>(products, [B, H, rows, to - from]);
   let capRatio: Tensor4D | null = null;
   if (softcap > 0) {
