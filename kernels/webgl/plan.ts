@@ -87,10 +87,16 @@ export function planParts(sides: Sides, {textureSize}: WebGLLimits): Part[] {
   return parts;
 }
 
-/** @param headMultiple heads that must not be parted where as many fit: a batch's, for sums over heads. */
-export function planChunks(part: Part, {groups}: Blocks, {textureSize}: WebGLLimits, isWindowed: boolean): Chunk[] {
-  const tilesAtOnce = Math.min(part.tiles, isWindowed ? WINDOW_CHUNK_TILES : Infinity, Math.max(1, Math.floor(CHUNK_FRAGMENTS / groups)));
-  const headsAtOnce = Math.max(1, Math.min(Math.floor(textureSize / groups), Math.floor(CHUNK_FRAGMENTS / groups / tilesAtOnce)));
+export function planChunks(
+  part: Part,
+  {groups}: Blocks,
+  {textureSize}: WebGLLimits,
+  isWindowed: boolean,
+  mostFragments = CHUNK_FRAGMENTS,
+): Chunk[] {
+  const columns = Math.max(1, Math.floor(Math.min(mostFragments, CHUNK_FRAGMENTS) / groups)); // a tile of one head each
+  const tilesAtOnce = Math.min(part.tiles, isWindowed ? WINDOW_CHUNK_TILES : Infinity, columns);
+  const headsAtOnce = Math.max(1, Math.min(Math.floor(textureSize / groups), Math.floor(columns / tilesAtOnce)));
   const chunks: Chunk[] = [];
   for (const [firstHead, heads] of evenRanges(part.heads, headsAtOnce)) {
     for (const [firstTile, tiles] of evenRanges(part.tiles, tilesAtOnce)) chunks.push({firstTile, tiles, firstHead, heads});
@@ -126,3 +132,24 @@ export function evenRanges(total: number, most: number): Array<[number, number]>
   for (let first = 0; first < total; first += size) ranges.push([first, Math.min(size, total - first)]);
   return ranges;
 }
+
+export interface SoftmaxPlan {
+  segments: number;
+  perSegment: number;
+  /** The texture of the segments' statistics. */
+  width: number;
+  height: number;
+}
+
+/** Rows of logits are cut into segments until there are fragments enough for the device, or segments get short. */
+export function planSoftmax(rows: number, classes: number, {textureSize}: WebGLLimits): SoftmaxPlan {
+  const wanted = Math.min(MOST_SEGMENTS, Math.ceil(ENOUGH_FRAGMENTS / rows), Math.ceil(classes / SHORT_SEGMENT));
+  const perSegment = Math.ceil(classes / wanted);
+  const segments = Math.ceil(classes / perSegment);
+  const width = Math.min(textureSize, Math.max(segments, Math.ceil(Math.sqrt(rows * segments))));
+  return {segments, perSegment, width, height: Math.ceil((rows * segments) / width)};
+}
+
+const MOST_SEGMENTS = 16;
+const ENOUGH_FRAGMENTS = 16384;
+const SHORT_SEGMENT = 256;

@@ -41,12 +41,12 @@ void main() {
   int base = b * uStrides.x + (head - b * uHeads.z) * uStrides.y + row * uStrides.z;
   float delta = 0.0;
   for (int c = 0; c < WIDTH; c++) {
-    delta += LOAD_DOUTPUT(uDOutput, uDOutputShape, base + c) * LOAD_OUTPUT(uOutput, uOutputShape, base + c);
+    delta += LOAD_D_OUTPUT(uDOutput, uDOutputShape, base + c) * LOAD_OUTPUT(uOutput, uOutputShape, base + c);
   }
-  int flat_row = head * uRows.w + row;
-  float lse = LOAD_LSE(uLse, uLseShape, flat_row);
-  float scale = exp(-LOAD_LSELOW(uLseLow, uLseLowShape, flat_row));
-  float term = delta - LOAD_DLSE(uDLse, uDLseShape, flat_row);
+  int flatRow = head * uRows.w + row;
+  float lse = LOAD_LSE(uLse, uLseShape, flatRow);
+  float scale = exp(-LOAD_LSE_LOW(uLseLow, uLseLowShape, flatRow));
+  float term = delta - LOAD_D_LSE(uDLse, uDLseShape, flatRow);
 #if FOR_SINKS
   float sink = LOAD_SINKS(uSinks, uSinksShape, head - b * uHeads.z);
   bool absent = floatBitsToUint(sink) == MINUS_INFINITY_BITS;

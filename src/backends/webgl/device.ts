@@ -51,7 +51,7 @@ export interface WebGLBackend {
     program: (WebGLProgram & {vao: WebGLVertexArrayObject}) | null;
   };
   texData: {get(dataId: DataId): TextureData};
-  makeTensorInfo(shape: number[], dtype: DataType): TensorInfo;
+  makeTensorInfo(shape: number[], dtype: DataType, values?: Float32Array): TensorInfo;
   uploadToGPU(dataId: DataId): void;
   disposeIntermediateTensorInfo(info: TensorInfo): void;
   getTextureManager(): object;

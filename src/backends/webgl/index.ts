@@ -3,15 +3,17 @@ import type {KernelBackend} from '@tensorflow/tfjs-core';
 import type {AttentionProblem} from '../../../kernels/problem';
 import {planBlocks, planChunks, planParts, TILE_ROWS, widthReason} from '../../../kernels/webgl/plan';
 import type {Implementation, Plan} from '../implementation';
-import {composed} from '../composed';
+import {backward} from './backward';
 import {contextReason, deviceOf} from './device';
 import {forward, sidesOfForward} from './forward';
+import {onlineSoftmax} from './softmax';
 
 export const fragments: Implementation = {
   name: 'fragments',
   unsupported: (problem, backend) => contextReason(backend) ?? sizeReason(problem, backend),
   forward,
-  backward: composed.backward,
+  backward,
+  onlineSoftmax,
   plan,
 };
 

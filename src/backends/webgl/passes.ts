@@ -154,15 +154,13 @@ export class Call {
   }
 
   staging(width: number, height: number): TensorTarget {
-    this.device.useSpareUnit();
-    const target = newStaging(this.backend, width, height);
+    const target = newStaging(this.device, this.backend, width, height);
     this.scratch.push(() => this.backend.disposeIntermediateTensorInfo(target.info));
     return target;
   }
 
   tensor(shape: number[], packed: boolean): TensorTarget {
-    this.device.useSpareUnit();
-    return newTensor(this.backend, shape, packed);
+    return newTensor(this.device, this.backend, shape, packed);
   }
 
   /** Gives every scratch texture back. */
@@ -173,13 +171,16 @@ export class Call {
 
   /** Stages rows for tiles: all rows of the part. */
   stageTiles(source: StageSource, part: Part): Texture {
-    const order = {count: part.tiles, lanes: TILE_ROWS, firstRow: part.firstRow, columns: TILE_ROWS * part.tiles};
-    return this.stageRows(source, order, {first: part.firstHead, step: 1, count: part.heads});
+    return this.stageRows(source, this.tileOrder(part), {first: part.firstHead, step: 1, count: part.heads});
   }
 
   /** Stages rows for the other side of the tiles: those of one span of blocks. */
   stageSpan(source: StageSource, span: number, heads: HeadRange): Texture {
     return this.stageRows(source, this.spanOrder(span), heads);
+  }
+
+  tileOrder(part: Part): RowOrder {
+    return {count: part.tiles, lanes: TILE_ROWS, firstRow: part.firstRow, columns: TILE_ROWS * part.tiles};
   }
 
   spanOrder(span: number): RowOrder {
@@ -222,9 +223,12 @@ export class Call {
     });
   }
 
+  get isWindowed(): boolean {
+    return this.problem.windowLeft >= 0 && this.problem.windowRight >= 0;
+  }
+
   chunks(part: Part): Chunk[] {
-    const {windowLeft, windowRight} = this.problem;
-    return planChunks(part, this.blocks, this.device.limits, windowLeft >= 0 && windowRight >= 0);
+    return planChunks(part, this.blocks, this.device.limits, this.isWindowed);
   }
 
   /** Heads of the other side that a part's tiles meet. */
@@ -249,7 +253,8 @@ export class Call {
   }
 }
 
-interface RowOrder {
+/** See stage.frag. */
+export interface RowOrder {
   count: number;
   lanes: number;
   firstRow: number;

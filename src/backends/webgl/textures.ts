@@ -3,7 +3,7 @@
  * format for, texture arrays as render targets, is pooled here and counted in the same numbers.
  */
 import {env} from '@tensorflow/tfjs-core';
-import type {DataType, TensorInfo} from '@tensorflow/tfjs-core';
+import type {TensorInfo} from '@tensorflow/tfjs-core';
 import type {Device, Texture, WebGLBackend as Backend} from './device';
 
 /** A tfjs tensor as the shaders read it. */
@@ -37,23 +37,24 @@ export interface TensorTarget extends Texture {
   height: number;
 }
 
-export function newTensor(backend: Backend, shape: number[], packed: boolean, dtype: DataType = 'float32'): TensorTarget {
-  const info = backend.makeTensorInfo(shape, dtype);
+export function newTensor(device: Device, backend: Backend, shape: number[], packed: boolean): TensorTarget {
+  const info = backend.makeTensorInfo(shape, 'float32');
   const data = backend.texData.get(info.dataId);
   data.isPacked = packed;
-  return {info, packed, ...placed(backend, info)};
+  return {info, packed, ...placed(device, backend, info)};
 }
 
 /** Four values per texel, width × height texels, from tfjs's texture manager; give it back by disposing `info`. */
-export function newStaging(backend: Backend, width: number, height: number): TensorTarget {
+export function newStaging(device: Device, backend: Backend, width: number, height: number): TensorTarget {
   const info = backend.makeTensorInfo([2 * height, 2 * width], 'float32');
   const data = backend.texData.get(info.dataId);
   data.isPacked = true;
   data.texShape = [2 * height, 2 * width];
-  return {info, packed: true, ...placed(backend, info)};
+  return {info, packed: true, ...placed(device, backend, info)};
 }
 
-function placed(backend: Backend, {dataId}: TensorInfo) {
+function placed(device: Device, backend: Backend, {dataId}: TensorInfo) {
+  device.useSpareUnit();
   backend.uploadToGPU(dataId);
   const {texShape, texture, isPacked} = backend.texData.get(dataId);
   const [height, width] = texShape!.map(n => (isPacked ? Math.ceil(n / 2) : n));

@@ -1,0 +1,36 @@
+/** Softmax in two passes on WebGL: statistics per segment of a row, then the normalised row. */
+import {env} from '@tensorflow/tfjs-core';
+import type {KernelBackend, TensorInfo} from '@tensorflow/tfjs-core';
+import {glslHeader} from '../../../kernels/header';
+import {planSoftmax} from '../../../kernels/webgl/plan';
+import common from '../../../kernels/webgl/common.glsl';
+import normalise from '../../../kernels/webgl/softmax.frag';
+import statistics from '../../../kernels/webgl/softmax_statistics.frag';
+import {deviceOf, webglBackend} from './device';
+import {newStaging, newTensor, viewTensor} from './textures';
+
+export function onlineSoftmax(logits: TensorInfo, kernelBackend: KernelBackend): TensorInfo {
+  const backend = webglBackend(kernelBackend);
+  const [rows, classes] = logits.shape;
+  if (rows * classes === 0) return backend.makeTensorInfo(logits.shape, 'float32', new Float32Array(0));
+  const device = deviceOf(kernelBackend);
+  const view = viewTensor(backend, logits);
+  const packed = env().getBool('WEBGL_PACK');
+  const {segments, perSegment, width, height} = planSoftmax(rows, classes, device.limits);
+  const source = (shader: string): string =>
+    `#version 300 es\n${glslHeader({LANES: device.lanes, HALF: 0, PACKED: Number(packed)})}` +
+    `#define LOAD_LOGITS ${view.packed ? 'load_packed' : 'load_unpacked'}\n${common}\n${shader}`;
+  return device.run(backend, 'OnlineSoftmax', () => {
+    const output = newTensor(device, backend, logits.shape, packed);
+    const sums = newStaging(device, backend, width, height);
+    const uniforms = {uSizes: [rows, classes, segments, perSegment], uLogitsShape: view.shape};
+    const widths = {uWidth: width, uWidths: [width, output.width]};
+    device.draw(device.program(source(statistics)), sums, [0, 0, width, height], {...uniforms, ...widths}, {uLogits: view});
+    device.draw(
+      device.program(source(normalise)), output, [0, 0, output.width, output.height],
+      {...uniforms, ...widths}, {uLogits: view, uStatistics: sums},
+    ); // prettier-ignore
+    backend.disposeIntermediateTensorInfo(sums.info);
+    return output.info;
+  });
+}
