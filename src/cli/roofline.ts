@@ -5,13 +5,9 @@ import {MACHINES} from '../../kernels/machines';
 import type {MachineName} from '../../kernels/machines';
 import {roofline} from '../../kernels/roofline';
 import type {Roofline, RooflinePoint} from '../../kernels/roofline';
+import {si} from './quantity';
+import type {RooflineRow} from './roofline_chart';
 import {formatTable} from './table';
-
-/** One line of the table: the sizes asked for and what they come to. */
-export interface RooflineRow extends Omit<Roofline, 'machine' | 'ridge'> {
-  n: number;
-  d: number;
-}
 
 interface Flags {
   n: number[];
@@ -134,15 +130,6 @@ q·kᵀ of one head, ${bytesPerElement} bytes an element${bytesPerElement === 2 
     ];
   };
   console.log(formatTable(header, rows.flatMap(row => [line(row, 'unfused'), line(row, 'fused')]))); // prettier-ignore
-}
-
-/** Three digits and a decimal prefix: 312 T, 4.20 m. */
-export function si(value: number): string {
-  if (value === 0) return '0 ';
-  const power = Math.max(-4, Math.min(6, Math.floor(Math.log10(value) / 3)));
-  const prefix = ['p', 'n', 'µ', 'm', '', 'k', 'M', 'G', 'T', 'P', 'E'][power + 4];
-  const scaled = value / 1000 ** power;
-  return `${scaled.toFixed(scaled < 10 ? 2 : scaled < 100 ? 1 : 0)} ${prefix}`;
 }
 
 function integer(text: string): number {

@@ -1,8 +1,13 @@
 /** The roofline as an SVG: the machine's roof, log–log, and on it each size unfused and fused. */
 import type {Machine} from '../../kernels/machines';
-import type {RooflinePoint} from '../../kernels/roofline';
-import type {RooflineRow} from './roofline';
-import {si} from './roofline';
+import type {Roofline, RooflinePoint} from '../../kernels/roofline';
+import {si} from './quantity';
+
+/** One line of the table: the sizes asked for and what they come to. */
+export interface RooflineRow extends Omit<Roofline, 'machine' | 'ridge'> {
+  n: number;
+  d: number;
+}
 
 const WIDTH = 960;
 const HEIGHT = 540;
