@@ -56,7 +56,7 @@ module.exports = defineConfig(
   {
     rules: {
       'max-lines': ['error', {max: 350}],
-      eqeqeq: 'error',
+      eqeqeq: ['error', 'smart'],
       'no-console': 'off',
     },
   },
