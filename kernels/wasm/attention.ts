@@ -26,14 +26,23 @@ export interface ResultAddresses {
 }
 
 export function attentionForward(place: Place, problem: AttentionProblem, inputs: Addresses, result: ResultAddresses): void {
-  const {B, H, Sq} = problem;
+  const {B, H, Hkv, Sq, Dv} = problem;
   const tiling = tilingOf(problem);
   const {offsets, bytes} = scratchOf(problem, tiling, false);
   const at = place.allocate(FIELD_BYTES);
   const scratch = place.allocate(place.threads * bytes);
-  writeFields(place.memory, at, {...problemFields(problem, inputs), ...tilingFields(problem), ...offsets, ...result});
-  const blocks = Math.ceil((Sq * tiling.headsPerGroup) / tiling.blockRows);
-  place.run('forward', B * (H / tiling.headsPerGroup) * blocks, at, scratch, bytes);
+  const isDecode = tiling.kernel === 'decode';
+  // What each split leaves per row: its sums of values, maximum and sum of weights.
+  const partial = isDecode ? place.allocate(4 * B * H * Sq * tiling.splits * (Dv + 2)) : 0;
+  const fields = {...problemFields(problem, inputs), ...tilingFields(problem), ...offsets, ...result, partial};
+  writeFields(place.memory, at, fields);
+  if (isDecode) {
+    place.run('decode', B * Hkv * tiling.splits, at, scratch, bytes);
+    place.run('merge', B * Hkv, at, scratch, bytes);
+  } else {
+    const blocks = Math.ceil((Sq * tiling.headsPerGroup) / tiling.blockRows);
+    place.run('forward', B * (H / tiling.headsPerGroup) * blocks, at, scratch, bytes);
+  }
   finishLse(place.memory, result, B * H * Sq);
 }
 
@@ -116,7 +125,7 @@ function finishLse(memory: WebAssembly.Memory, {lse, lseLow}: ResultAddresses, r
 }
 
 function tilingFields(problem: AttentionProblem): Fields {
-  const {packKeys, ...sizes} = tilingOf(problem);
+  const {kernel: _, packKeys, ...sizes} = tilingOf(problem);
   return {...sizes, packKeys: packKeys ? 1 : 0};
 }
 

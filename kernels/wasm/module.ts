@@ -5,7 +5,7 @@ import {RELAXED_SIMD, SIMD} from './generated/binaries';
 export type Variant = 'simd' | 'relaxed-simd';
 
 /** The functions that run one item of a call. */
-export type KernelName = 'forward' | 'decode' | 'delta' | 'gradQueries' | 'gradKeys' | 'gradBias';
+export type KernelName = 'forward' | 'decode' | 'merge' | 'delta' | 'gradQueries' | 'gradKeys' | 'gradBias';
 
 type Kernel = (problem: number, scratch: number, item: number) => void;
 export type Kernels = Record<KernelName, Kernel> & {

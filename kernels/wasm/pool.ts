@@ -24,7 +24,7 @@ const SLOTS = {
   FIRST_WORKER: 16,
 } as const;
 
-const KERNEL_NAMES: KernelName[] = ['forward', 'decode', 'delta', 'gradQueries', 'gradKeys', 'gradBias'];
+const KERNEL_NAMES: KernelName[] = ['forward', 'decode', 'merge', 'delta', 'gradQueries', 'gradKeys', 'gradBias'];
 const MAX_WORKERS = 255;
 /** A worker that has said nothing for this long after all other work was done is given up. */
 const PATIENCE_MS = 10_000;

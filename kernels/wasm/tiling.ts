@@ -15,7 +15,16 @@ export const KEY_BLOCK = 64;
 /** What a tile of K or V may take of a 32 KiB first-level cache. */
 const TILE_BYTES = 16 * 1024;
 
+/** Up to as many rows that share a key head, reading K and V counts for more than arithmetic: the decode kernel. */
+const DECODE_ROWS = 8;
+/** Keys of a split of the decode kernel. */
+const SPLIT_KEYS = 1024;
+
 export interface Tiling {
+  /** 'decode' for few rows, with the keys in `splits` parts. */
+  kernel: 'forward' | 'decode';
+  splits: number;
+  splitKeys: number;
   /** Rows of an item: queries, in the backward pass of keys and values also keys. */
   blockRows: number;
   /** Keys (or queries) taken from memory at a time. */
@@ -27,17 +36,21 @@ export interface Tiling {
 }
 
 export function tilingOf(problem: AttentionProblem): Tiling {
-  const {H, Hkv, Sq, D, Dv} = problem;
+  const {H, Hkv, Sq, Sk, D, Dv} = problem;
   const group = H / Hkv;
+  const isDecode = group * Sq <= DECODE_ROWS;
   // Few rows: the heads of a group fill the lanes together.
-  const headsPerGroup = group > 1 && Sq % LANES !== 0 && Sq < BLOCK_ROWS ? group : 1;
+  const headsPerGroup = isDecode || (group > 1 && Sq % LANES !== 0 && Sq < BLOCK_ROWS) ? group : 1;
   const rows = Sq * headsPerGroup;
   const width = Math.max(D, Dv);
-  const fitting = Math.floor(TILE_BYTES / (4 * width) / 8) * 8;
+  const fitting = Math.floor(TILE_BYTES / (4 * width) / LANES) * LANES;
   const strides = stridesOf(problem);
   return {
+    kernel: isDecode ? 'decode' : 'forward',
+    splits: Math.ceil(Sk / SPLIT_KEYS),
+    splitKeys: SPLIT_KEYS,
     blockRows: Math.min(BLOCK_ROWS, roundUp(rows, LANES)),
-    tileKeys: Math.min(128, Math.max(16, fitting)),
+    tileKeys: Math.min(128, Math.max(LANES, fitting)),
     headsPerGroup,
     packKeys: strides.k.row !== D && rows > LANES,
   };
