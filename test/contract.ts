@@ -9,10 +9,12 @@ import {determinismTests} from './contract/determinism';
 import {differentiationTests} from './contract/differentiation';
 import {errorTests} from './contract/errors';
 import {hiddenTests} from './contract/hidden';
+import {memoryTests} from './contract/memory';
 import {mergeTests} from './contract/merge';
-import {checkCase} from './contract/run_case';
+import {checkCase, checkPublished} from './contract/run_case';
 import {softmaxTests} from './contract/softmax';
 import {tensorTests} from './contract/tensors';
+import {PUBLISHED} from './published';
 
 /** Where the suite runs. */
 export interface Target {
@@ -29,6 +31,7 @@ export function contractTests(target: Target): ContractTest[] {
   const table = cases.map(c => ({name: `case: ${c.name}`, run: () => checkCase(c)}));
   return [
     ...table,
+    ...PUBLISHED.map(published => ({name: published.c.name, run: () => checkPublished(published)})),
     ...hiddenTests(),
     ...determinismTests(),
     ...tensorTests(),
@@ -36,5 +39,6 @@ export function contractTests(target: Target): ContractTest[] {
     ...mergeTests(),
     ...softmaxTests(),
     ...errorTests(),
+    ...memoryTests(target.backend),
   ].map(leavingNothing);
 }

@@ -8,6 +8,7 @@ import {allowance, expectClose} from '../closeness';
 import type {ToleranceKind} from '../closeness';
 import {makeCotangents, makeInputs, shapesOfCase} from '../inputs';
 import type {CaseInputs} from '../inputs';
+import type {Published} from '../published';
 import {referenceAttention, referenceGradients} from '../reference';
 import type {ReferenceResult} from '../reference';
 import {check} from './contract_test';
@@ -59,6 +60,11 @@ export async function checkCase(c: AttentionCase): Promise<void> {
   // The op without lse may take another way through the kernels: it is held to the same.
   const expected = references.map(r => r.output);
   holdTo(c, 'output of flashAttention', output, chain?.output, expected, shapesOfCase(c).output, 'output');
+}
+
+/** Holds the op to numbers published elsewhere, which are float32 themselves. */
+export async function checkPublished({c, inputs, output}: Published): Promise<void> {
+  expectClose(c.name, await runForward(c, inputs), output, 4e-6, shapesOfCase(c).output);
 }
 
 /** Holds what a run gave to the contract; `chain` sets the allowance. */

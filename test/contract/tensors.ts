@@ -115,8 +115,9 @@ const inDebugMode: ContractTest = {
 const profileSeesKernels: ContractTest = {
   name: 'tf.profile sees the kernels',
   run: async () => {
-    const x = toTensors(makeInputs(c));
-    const loss = (q: tf.Tensor): tf.Tensor => tf.sum(flashAttention(q, x.k, x.v, optionsOf(c, x)));
+    const profiled = caseNamed('sinks × bias');
+    const x = toTensors(makeInputs(profiled));
+    const loss = (q: tf.Tensor): tf.Tensor => tf.sum(flashAttention(q, x.k, x.v, optionsOf(profiled, x)));
     const profile = await quietly(() => tf.profile(() => tf.grad(loss)(x.q)));
     const count = (name: string): number => profile.kernels.filter(k => k.name === name).length;
     check(profile.newTensors === 1, `profile counts ${profile.newTensors} new tensors, expected 1`);
