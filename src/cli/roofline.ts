@@ -4,10 +4,11 @@ import {Command, InvalidArgumentError, Option} from 'commander';
 import {MACHINES} from '../../kernels/machines';
 import type {MachineName} from '../../kernels/machines';
 import {roofline} from '../../kernels/roofline';
-import type {Roofline, RooflinePoint} from '../../kernels/roofline';
+import type {Roofline, RooflineOptions, RooflinePoint} from '../../kernels/roofline';
 import {si} from './quantity';
 import type {RooflineRow} from './roofline_chart';
 import {formatTable} from './table';
+import {UsageError} from './usage';
 
 interface Flags {
   n: number[];
@@ -26,9 +27,6 @@ interface Flags {
   json?: boolean;
   svg?: string;
 }
-
-/** Marks an error of the work; every other is one of the call. */
-const FAILED = 'roofline.failed';
 
 /** The subcommand, ready to be added to the program. */
 export function rooflineCommand(): Command {
@@ -56,15 +54,11 @@ export function rooflineCommand(): Command {
     .option('--json', 'print JSON')
     .option('--svg <file>', 'write a chart, log–log, with the unfused and the fused op on the roofs')
     .addHelpText('after', `\nMachines:\n${presets.join('\n')}`)
-    .exitOverride(({code, exitCode}) => process.exit(exitCode === 0 ? 0 : code === FAILED ? 1 : 2))
     .action(run);
 }
 
-async function run(flags: Flags, command: Command): Promise<void> {
-  const {n: ns, d: ds, bytes, json, svg, ...sizes} = flags;
-  const results = ds.flatMap(d =>
-    ns.map(n => ({n, d, ...tryRoofline({...sizes, n, d, bytesPerElement: bytes}, command)})),
-  );
+async function run({n: ns, d: ds, bytes, json, svg, ...sizes}: Flags): Promise<void> {
+  const results = ds.flatMap(d => ns.map(n => ({n, d, ...tryRoofline({...sizes, n, d, bytesPerElement: bytes})})));
   const {machine, ridge} = results[0];
   const rows: RooflineRow[] = results.map(({machine: _machine, ridge: _ridge, ...row}) => row);
   if (json) console.log(JSON.stringify({machine, ridge, rows}, null, 2));
@@ -75,15 +69,15 @@ async function run(flags: Flags, command: Command): Promise<void> {
   try {
     writeFileSync(svg, chart);
   } catch (error) {
-    command.error(`error: the chart cannot be written: ${(error as Error).message}`, {exitCode: 1, code: FAILED});
+    throw new Error(`The chart cannot be written: ${(error as Error).message}`, {cause: error});
   }
 }
 
-function tryRoofline(options: Parameters<typeof roofline>[0], command: Command): Roofline {
+function tryRoofline(options: RooflineOptions): Roofline {
   try {
     return roofline(options);
   } catch (error) {
-    return command.error(`error: ${(error as Error).message}`);
+    throw new UsageError((error as Error).message, {cause: error});
   }
 }
 

@@ -90,5 +90,5 @@ it.each([
 it('says where a chart cannot be written, with exit 1', () => {
   const {status, stderr} = run('--svg', join(tmpdir(), 'no', 'such', 'folder', 'chart.svg'));
   expect(status).toBe(1);
-  expect(stderr).toMatch(/^error: the chart cannot be written: .*$/m);
+  expect(stderr).toMatch(/^tfjs-flash-attention: The chart cannot be written: .*\n$/);
 });
