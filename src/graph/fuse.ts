@@ -1,5 +1,6 @@
 /** The rewrite: every attention of a GraphModel that can be proved becomes one FlashAttention node, the rest stays as it was. */
 import type {io} from '@tensorflow/tfjs-core';
+import {withBandPartsRead} from './band_part';
 import {checkedArtifacts} from './artifacts';
 import {constantsOf} from './constants';
 import type {Constants} from './constants';
@@ -24,6 +25,8 @@ export interface FuseOptions {
   fuse?: (site: Site) => boolean;
   /** Keep weights that only replaced nodes read, so that the weight files stay valid as they are. */
   keepWeights?: boolean;
+  /** Shapes of the model's inputs by name, for the sizes in the report. */
+  inputShapes?: Record<string, readonly number[]>;
 }
 
 /**
@@ -73,7 +76,7 @@ function rewrite(
   options: FuseOptions,
   nodes: NodeDef[],
 ): {nodes: NodeDef[]; sites: Site[]} {
-  const subject = {graph, shapes: inferShapes(graph)};
+  const subject = {graph, shapes: inferShapes(graph, options.inputShapes)};
   const masks = new Masks(subject);
   const emitter = new Emitter(graph);
   const sites: Site[] = [];
@@ -91,6 +94,7 @@ function rewrite(
     site.pattern = match.pattern;
     site.nodes = [...match.interior.map(({name}) => name), match.root.name];
     site.options = optionsOf(match);
+    if (match.extents) site.sizes = match.extents;
     if (options.fuse && !options.fuse({...site})) site.reason = 'the caller asked to leave it';
     else candidates.push({site, match, emission: emitter.emit(match)});
   }
@@ -105,7 +109,7 @@ function rewrite(
     });
     if (refused.length === 0) {
       for (const {site} of candidates) site.fused = true;
-      return {nodes: candidates.length > 0 ? einsumsAsMatMuls(kept) : nodes, sites};
+      return {nodes: candidates.length > 0 ? withBandPartsRead(einsumsAsMatMuls(kept)) : nodes, sites};
     }
     candidates = candidates.filter(candidate => !refused.includes(candidate));
     if (round < MAX_ROUNDS) continue;

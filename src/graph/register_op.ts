@@ -8,6 +8,7 @@ import type {GraphNode} from '@tensorflow/tfjs-converter';
 import {flashAttention} from '../op/flash_attention';
 import {parseCall, runAttention} from './attention_call';
 import type {AttentionCall, AttentionTensors} from './attention_call';
+import {BAND_PART_OP, bandPart} from './band_part';
 import {einsumByMatMul} from './einsum_matmul';
 import {FLASH_ATTENTION_OP} from './emit';
 import {EINSUM_MATMUL_OP} from './projections';
@@ -54,3 +55,4 @@ registerOp(FLASH_ATTENTION_OP, node => tf.tidy(() => run(node)));
 registerOp(EINSUM_MATMUL_OP, node =>
   tf.tidy(() => einsumByMatMul(String(node.attrs.equation), node.inputs[0], node.inputs[1])),
 );
+registerOp(BAND_PART_OP, node => tf.tidy(() => bandPart(node.inputs[0], node.inputs[1], node.inputs[2])));

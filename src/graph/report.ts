@@ -1,5 +1,5 @@
 /** What the rewriter found and did, for people and programs. */
-import type {Attention} from './patterns/attention';
+import type {Attention, Extents} from './patterns/attention';
 
 export interface Site {
   /** The node that computes the probabilities, with its function's name in front where it is in one. */
@@ -12,6 +12,8 @@ export interface Site {
   /** The nodes that one FlashAttention node stands for (or would). */
   nodes: string[];
   options: SiteOptions;
+  /** Where the graph and the given input shapes determine them all. */
+  sizes?: Extents;
 }
 
 export interface SiteOptions {

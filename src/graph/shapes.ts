@@ -3,7 +3,7 @@
  * Shape → StridedSlice → Pack → Reshape is followed symbolically (dims.ts). What an op is not known to do stays unknown, and
  * nothing is proved from it.
  */
-import {symbol} from './dims';
+import {known, symbol} from './dims';
 import type {GraphView, Port} from './graph_view';
 import {MAX_VALUES, asNumbers} from './rule';
 import type {Context, Shape} from './rule';
@@ -17,7 +17,8 @@ export interface Shapes {
   value(port: Port | undefined): Shape | undefined;
 }
 
-export function inferShapes(graph: GraphView): Shapes {
+/** @param given shapes of placeholders by name, where the caller knows more than the graph. */
+export function inferShapes(graph: GraphView, given: Record<string, readonly number[]> = {}): Shapes {
   const shapes = new Map<string, Shape>();
   const values = new Map<string, Shape>();
   const key = (port: Port): string => `${port.node.name}:${port.index}`;
@@ -32,7 +33,8 @@ export function inferShapes(graph: GraphView): Shapes {
       numbers: i => asNumbers(value(graph.input(node, i))),
       unknown: axis => symbol(`${n}.${axis}`),
     }; // prettier-ignore
-    const outputs = SEVERAL_SHAPES[node.op]?.(c) ?? [SHAPE_RULES[node.op]?.(c)];
+    const fixed = Object.hasOwn(given, node.name) && node.op.startsWith('Placeholder') ? given[node.name] : undefined;
+    const outputs = fixed ? [fixed.map(known)] : (SEVERAL_SHAPES[node.op]?.(c) ?? [SHAPE_RULES[node.op]?.(c)]);
     outputs.forEach((shape, i) => shape && shapes.set(`${node.name}:${i}`, shape));
     const result = VALUE_RULES[node.op]?.(c);
     if (result && result.length <= MAX_VALUES) values.set(`${node.name}:0`, result);

@@ -18,6 +18,17 @@ import {NotFused, scorePath} from './scores';
 import type {SoftmaxMatch} from './softmax';
 import {movedAxes, valueProduct, wayToProduct} from './values';
 
+/** Batch, query heads, key heads, queries, keys, width of q and k, width of v. */
+export interface Extents {
+  B: number;
+  H: number;
+  Hkv: number;
+  Sq: number;
+  Sk: number;
+  D: number;
+  Dv: number;
+}
+
 export interface Attention {
   pattern: string;
   /** The node whose place the op takes: its name and its readers stay. */
@@ -36,6 +47,8 @@ export interface Attention {
   c: string;
   output: Axes;
   sizes: Map<string, number>;
+  /** All sizes as numbers, where they are known. */
+  extents?: Extents;
   scale: number;
   softcap: number;
   bias: BiasTerm[];
@@ -48,6 +61,14 @@ export interface Attention {
 
 /** Null where the softmax has nothing to do with attention (a classifier's, say). */
 export function matchAttention(subject: Subject, masks: Masks, softmax: SoftmaxMatch): Attention | NotFused | null {
+  const match = matchWith(subject, masks, softmax);
+  // A causal mask that cannot be told in the op's words is still right as an input.
+  return match instanceof UnknownOffset ? matchWith(subject, masks.unread(), softmax) : match;
+}
+
+class UnknownOffset extends NotFused {}
+
+function matchWith(subject: Subject, masks: Masks, softmax: SoftmaxMatch): Attention | NotFused | null {
   const found = wayToProduct(subject, softmax.node);
   if (!found) return null;
   if ('obstacle' in found) {
@@ -101,6 +122,7 @@ export function matchAttention(subject: Subject, masks: Masks, softmax: SoftmaxM
     scale: tanhInner === null ? outer * factor : outer * factor * tanhInner,
     softcap: tanhInner === null ? 0 : outer,
     bias: scores.bias, keep: scores.keep, keepIsExact: scores.keepIsExact, causal,
+    extents: extentsOf(batch, roles, operands[1].axes, letters),
   }; // prettier-ignore
 }
 
@@ -202,11 +224,28 @@ function causalOffset(
   const shape = shapes.of({node: product.node, index: 0, ref: product.node.name});
   const size = (letter: string): Dim | undefined => letters.sizeOf(letter) ?? shape?.[axes.indexOf(letter)];
   const [queries, keys] = [size(roles.i), size(roles.j)];
-  if (!neverNegative(offset)) return new NotFused('a causal mask may leave the first queries without any key');
+  if (!neverNegative(offset)) return new UnknownOffset('a causal mask may leave the first queries without any key');
   const number = sizeOf(offset);
   if (number === 0 && queries && keys && same(queries, keys)) return 'end';
   if (number !== undefined) return number;
   const difference = queries && keys && subtract(keys, queries);
   if (difference && same(difference, offset)) return 'end';
-  return new NotFused('how far the causal mask is shifted is not known before the model runs');
+  return new UnknownOffset('how far the causal mask is shifted is not known before the model runs');
+}
+
+/** Undefined unless every size is a number. */
+function extentsOf(batch: Axes, {i, j, d, c}: Roles, kAxes: Axes, letters: Letters): Extents | undefined {
+  const size = (letter: string): number => {
+    const dim = letters.sizeOf(letter);
+    return (dim && sizeOf(dim)) ?? NaN;
+  };
+  const all = batch.flatMap(axis => [...axis]);
+  const heads = all.length > 1 ? all.slice(1) : [];
+  const count = (list: string[]): number => list.reduce((n, letter) => n * size(letter), 1);
+  const keyLetters = kAxes.join('');
+  const extents = {
+    B: count(all.slice(0, 1)), H: count(heads), Hkv: count(heads.filter(letter => keyLetters.includes(letter))),
+    Sq: size(i), Sk: size(j), D: size(d), Dv: size(c),
+  }; // prettier-ignore
+  return Object.values(extents).every(Number.isFinite) ? extents : undefined;
 }

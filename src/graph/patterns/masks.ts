@@ -35,14 +35,24 @@ const BINARY: Record<string, (a: number, b: number) => number> = {
 export class Masks {
   private readonly found = new Map<string, Meaning>();
 
+  private conditions = true;
+
   constructor(private readonly subject: Subject) {}
+
+  /** The same without conditions: every mask but a constant is a tensor like any other. */
+  unread(): Masks {
+    const plain = new Masks(this.subject);
+    plain.conditions = false;
+    return plain;
+  }
 
   meaning(port: Port, depth = 0): Meaning {
     const key = `${port.node.name}:${port.index}`;
     const before = this.found.get(key);
     if (before) return before;
     if (depth > MAX_DEPTH) return OTHER;
-    const meaning = this.read(port, depth + 1);
+    const read = this.read(port, depth + 1);
+    const meaning = read.kind === 'masked' && !this.conditions ? OTHER : read;
     this.found.set(key, meaning);
     return meaning;
   }
