@@ -189,13 +189,13 @@ function visibleNaN({where, c, inject, isNaN}: (typeof VISIBLE_NAN)[number]): Co
   };
 }
 
-export function hiddenTests(): ContractTest[] {
+/** `isShort` takes one kind of poison each. */
+export function hiddenTests(isShort: boolean): ContractTest[] {
   return [
-    ...CACHES.flatMap(c => [
-      poisonedCache(c, 'NaN', () => NaN),
-      poisonedCache(c, '±∞', n => INFINITIES[n % 2]),
-    ]),
-    ...HIDING.flatMap(c => [brokenKeys(c, NaN, 1), brokenKeys(c, 1e30, 1e30), brokenKeys(c, -Infinity, -1e30)]),
+    ...CACHES.map(c => poisonedCache(c, 'NaN', () => NaN)),
+    ...(isShort ? [] : CACHES.map(c => poisonedCache(c, '±∞', n => INFINITIES[n % 2]))),
+    ...HIDING.map(c => brokenKeys(c, NaN, 1)),
+    ...(isShort ? [] : HIDING.flatMap(c => [brokenKeys(c, 1e30, 1e30), brokenKeys(c, -Infinity, -1e30)])),
     ...HIDDEN_FROM_ALL.map(hiddenFromAll),
     ...VISIBLE_NAN.map(visibleNaN),
   ];

@@ -146,6 +146,7 @@ const complaints: ContractTest = {
   },
 };
 
-export function softmaxTests(): ContractTest[] {
-  return [...CASES.map(matches), ...NOT_NUMBERS.map(notNumbers), complaints];
+export function softmaxTests(isShort: boolean): ContractTest[] {
+  const cases = isShort ? CASES.filter((_, n) => n % 2 === 0) : CASES;
+  return [...cases.map(matches), ...NOT_NUMBERS.map(notNumbers), complaints];
 }
