@@ -4,7 +4,7 @@ import type {DataType, Tensor} from '@tensorflow/tfjs-core';
 import {argumentError, shown} from '../../kernels/options';
 
 export interface PackedSequences {
-  /** [B, L, …]: the sequences end to end; zeros behind the last one of a row. */
+  /** `[B, L, …]`: the sequences end to end; zeros behind the last one of a row. */
   values: Tensor;
   /**
    * int32 [B, L]: number of the sequence in the row, from 0; −1 where nothing is. For flashAttention as
