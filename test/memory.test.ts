@@ -1,0 +1,64 @@
+/**
+ * The process's peak memory: what no count inside JavaScript sees, libtensorflow's buffers above all. Linux tells the peak
+ * since it was last reset; elsewhere the suite is skipped.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import {existsSync, readFileSync, writeFileSync} from 'node:fs';
+import {flashAttention} from '../src';
+import {describeOn} from './harness/node';
+import type {NodeBackend} from './harness/node';
+import {normalNumbers} from './inputs';
+
+const STATUS = '/proc/self/status';
+const RESET = '/proc/self/clear_refs';
+const describeHere = existsSync(RESET) ? describe : describe.skip;
+
+const N = 6144;
+const D = 8;
+/** What the chain holds at least once. */
+const SQUARE_MB = (4 * N * N) / 2 ** 20;
+
+function statusMB(field: 'VmHWM' | 'VmRSS'): number {
+  const [, kilobytes] = new RegExp(`${field}:\\s+(\\d+) kB`).exec(readFileSync(STATUS, 'utf8'))!;
+  return Number(kilobytes) / 1024;
+}
+
+/** Megabytes by which the process's resident memory rises, at most, while `work` runs. */
+async function peakMB(work: () => tf.Tensor[]): Promise<number> {
+  writeFileSync(RESET, '5');
+  const before = statusMB('VmRSS');
+  const results = work();
+  await results[0].data();
+  tf.dispose(results);
+  return statusMB('VmHWM') - before;
+}
+
+describeHere('peak memory of the process', () => {
+  describe.each<NodeBackend>(['cpu', 'wasm', 'tensorflow'])('%s', backend => {
+    describeOn(backend, `one head of ${N} × ${N}, whose scores are ${SQUARE_MB} MB,`, () => {
+      let [q, k, v]: tf.Tensor[] = [];
+
+      beforeAll(() => {
+        [q, k, v] = [1, 2, 3].map(seed => tf.tensor(normalNumbers(N * D, seed), [1, 1, N, D]));
+        // Code is compiled and pools are filled before anything is measured.
+        const few = tf.tensor(normalNumbers(64 * D, 1), [1, 1, 64, D]);
+        const attend = (x: tf.Tensor): tf.Tensor => flashAttention(x, x, x, {causal: true});
+        tf.dispose([attend(few), tf.grad(attend)(few), few]);
+      });
+      afterAll(() => tf.dispose([q, k, v]));
+
+      it('forward stays far below', async () => {
+        expect(await peakMB(() => [flashAttention(q, k, v, {causal: true})])).toBeLessThan(SQUARE_MB / 2);
+      });
+
+      it('backward stays far below', async () => {
+        const grads = tf.grads((x: tf.Tensor, y: tf.Tensor, z: tf.Tensor) => flashAttention(x, y, z, {causal: true}));
+        expect(await peakMB(() => grads([q, k, v]))).toBeLessThan(SQUARE_MB / 2);
+      });
+
+      it('the chain does not, so that the measure can tell', async () => {
+        expect(await peakMB(() => [tf.tidy(() => tf.matMul(q, k, false, true))])).toBeGreaterThan(SQUARE_MB * 0.9);
+      });
+    });
+  });
+});
