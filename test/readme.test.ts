@@ -13,8 +13,10 @@ import type {Part} from './harness/node';
 
 const ROOT = join(__dirname, '..');
 const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
-const scripts = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {scripts: Record<string, string>})
-  .scripts;
+const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+  scripts: Record<string, string>;
+  exports: Record<string, unknown>;
+};
 
 interface Block {
   heading: string;
@@ -125,7 +127,7 @@ describe('commands', () => {
     for (const line of lines.filter(line => line.startsWith('npm '))) {
       const [, command, script] = line.split(' ');
       if (command === 'install') expect(script).toBe('tfjs-flash-attention');
-      else expect(scripts).toHaveProperty([command === 'run' ? script : command]);
+      else expect(manifest.scripts).toHaveProperty([command === 'run' ? script : command]);
     }
   });
 
@@ -158,6 +160,12 @@ describe('tables', () => {
       return `${backend}: \`${names.slice(0, names.indexOf('composed') + 1).join('`, `')}\``;
     });
     expect(rows).toEqual(expected);
+  });
+
+  it('name what the package exports', () => {
+    const rows = [...README.matchAll(/^\| `(tfjs-flash-attention[^`]*)`/gm)].map(([, name]) => name);
+    const entries = Object.keys(manifest.exports).filter(entry => entry !== './package.json');
+    expect(rows).toEqual(entries.map(entry => entry.replace('.', 'tfjs-flash-attention')));
   });
 
   it('name the examples that exist', () => {
