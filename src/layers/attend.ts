@@ -107,5 +107,6 @@ function softmaxWithSink(logits: Tensor, sinks: Tensor): Tensor {
 function perQueryHead(x: Tensor, H: number): Tensor {
   const [B, S, Hkv, width] = x.shape as number[];
   if (Hkv === H) return x;
-  return tf.reshape(tf.tile(tf.expandDims(x, 3), [1, 1, 1, H / Hkv, 1]), [B, S, H, width]);
+  // Of rank 4, as tfjs has no gradient of a tile of rank 5.
+  return tf.reshape(tf.tile(tf.reshape(x, [B * S, Hkv, 1, width]), [1, 1, H / Hkv, 1]), [B, S, H, width]);
 }

@@ -93,7 +93,7 @@ export abstract class AttentionLayer extends layers.Layer {
   private readonly flags: CallFlags;
   private wiring: Wiring | null;
   /** Of the call that is under way. */
-  private wiringOfCall: Wiring | null = null;
+  private callNow: {wiring: Wiring; returnsScores: boolean} | null = null;
   private projections: Record<(typeof PARTS)[number] | 'output', Weights> | null = null;
   private sinks: LayerVariable | null = null;
   private trainingCalls = 0;
@@ -139,13 +139,13 @@ export abstract class AttentionLayer extends layers.Layer {
       this.fix(wiring, flags);
       followMasks(list);
     }
-    const outer = this.wiringOfCall;
-    this.wiringOfCall = wiring;
+    const outer = this.callNow;
+    this.callNow = {wiring, returnsScores: {...this.flags, ...flags}.returnAttentionScores ?? false};
     try {
       const only = list.length === 1 ? list[0] : list;
       return super.apply(only as Inputs, symbolic ? {} : {...rest, ...flags, [WIRED]: wiring});
     } finally {
-      this.wiringOfCall = outer;
+      this.callNow = outer;
     }
   }
 
@@ -195,7 +195,7 @@ export abstract class AttentionLayer extends layers.Layer {
   }
 
   private wiringFor(count: number): Wiring {
-    const known = this.wiringOfCall ?? this.wiring;
+    const known = this.callNow?.wiring ?? this.wiring;
     return known && inputCount(known) === count ? known : positionalWiring(count);
   }
 
@@ -270,8 +270,9 @@ export abstract class AttentionLayer extends layers.Layer {
   /** The query's mask, as in Keras. */
   override computeMask(_inputs: Tensor | Tensor[], mask?: Tensor | Tensor[]): Tensor | Tensor[] {
     const ofQuery = mask ? (asList(mask)[0] ?? null) : null;
+    const returnsScores = this.callNow?.returnsScores ?? this.flags.returnAttentionScores;
     // tfjs's types know no null; it wants one mask per output.
-    return (this.flags.returnAttentionScores ? [ofQuery, null] : ofQuery) as Tensor;
+    return (returnsScores ? [ofQuery, null] : ofQuery) as Tensor;
   }
 
   /**

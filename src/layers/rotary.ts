@@ -35,7 +35,7 @@ export function rotaryOptions(
 /**
  * x turned by its tokens' positions.
  * @param x [B, S, H, D], D even.
- * @param positions position of the first token, by sequence or for all, or an int32 tensor [B, S] or [S].
+ * @param positions position of the first token, by sequence or for all, or an int32 tensor [B, S] or [S] of numbers from 0 to 2²¹ − 1.
  */
 export function rotate(
   x: Tensor,
@@ -57,35 +57,47 @@ export function rotate(
   return tf.reshape(tf.stack(turned(a, b), -1), [B, S, H, D]);
 }
 
-/** Cosine and sine of [1 or B, S, 1, D/2]; from float64 where the host knows the positions, as float32 loses far angles. */
-function angles(
-  S: number,
-  half: number,
-  base: number,
-  offset: number,
-  positions: number | number[] | Tensor,
-): [Tensor, Tensor] {
-  const frequencies = Float64Array.from({length: half}, (_, c) => base ** (-c / half));
-  if (positions instanceof tf.Tensor) {
-    const given = tf.cast(positions.rank === 1 ? tf.expandDims(positions, 0) : positions, 'float32');
-    const angle = tf.mul(
-      tf.reshape(tf.add(given, offset), [given.shape[0], S, 1, 1]),
-      tf.tensor1d(Float32Array.from(frequencies)),
-    );
-    return [tf.cos(angle), tf.sin(angle)];
+/** Cosine and sine of one angle per token and channel pair: [1 or B, S, 1, D/2]. */
+type Turn = [cos: Tensor, sin: Tensor];
+
+/** Tokens' positions are counted in digits of this base where only the device knows them. */
+const DIGIT = 128;
+/** Three digits: positions in a tensor go up to 2²¹ − 1. */
+const DIGITS = [1, DIGIT, DIGIT ** 2];
+
+/** Sines are made on the host in float64: a GPU's own are off by up to 2⁻¹¹, and float32 loses far angles. */
+function angles(S: number, half: number, base: number, offset: number, positions: number | number[] | Tensor): Turn {
+  if (!(positions instanceof tf.Tensor)) {
+    const starts = typeof positions === 'number' ? [positions] : positions;
+    const angle = (row: number): number => starts[Math.floor(row / S)] + (row % S) + offset;
+    return table(starts.length * S, half, base, angle).map(x => tf.reshape(x, [starts.length, S, 1, half])) as Turn;
   }
-  const starts = typeof positions === 'number' ? [positions] : positions;
-  const cos = new Float32Array(starts.length * S * half);
-  const sin = new Float32Array(cos.length);
-  let at = 0;
-  for (const start of starts) {
-    for (let i = 0; i < S; i++) {
-      for (let c = 0; c < half; c++, at++) {
-        const angle = (start + offset + i) * frequencies[c];
-        cos[at] = Math.cos(angle);
-        sin[at] = Math.sin(angle);
-      }
+  const batch = positions.rank === 1 ? 1 : positions.shape[0];
+  let rest = tf.reshape(tf.cast(positions, 'int32'), [-1]);
+  const turns = [table(1, half, base, () => offset)];
+  for (const unit of [...DIGITS].reverse()) {
+    const digit = tf.floorDiv(rest, tf.scalar(unit, 'int32'));
+    rest = tf.sub(rest, tf.mul(digit, tf.scalar(unit, 'int32')));
+    turns.push(table(DIGIT, half, base, row => row * unit).map(x => tf.gather(x, tf.cast(digit, 'int32'))) as Turn);
+  }
+  const [cos, sin] = turns.reduce(([c, s], [cosOf, sinOf]) => [
+    tf.sub(tf.mul(c, cosOf), tf.mul(s, sinOf)),
+    tf.add(tf.mul(s, cosOf), tf.mul(c, sinOf)),
+  ]);
+  return [tf.reshape(cos, [batch, S, 1, half]), tf.reshape(sin, [batch, S, 1, half])];
+}
+
+/** [rows, half] for the positions of the rows. */
+function table(rows: number, half: number, base: number, positionOf: (row: number) => number): Turn {
+  const cos = new Float32Array(rows * half);
+  const sin = new Float32Array(rows * half);
+  const frequencies = Float64Array.from({length: half}, (_, c) => base ** (-c / half));
+  for (let row = 0, at = 0; row < rows; row++) {
+    const position = positionOf(row);
+    for (let c = 0; c < half; c++, at++) {
+      cos[at] = Math.cos(position * frequencies[c]);
+      sin[at] = Math.sin(position * frequencies[c]);
     }
   }
-  return [tf.tensor4d(cos, [starts.length, S, 1, half]), tf.tensor4d(sin, [starts.length, S, 1, half])];
+  return [tf.tensor2d(cos, [rows, half]), tf.tensor2d(sin, [rows, half])];
 }
