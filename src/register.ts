@@ -9,15 +9,17 @@ import {composed} from './backends/composed';
 import {loops} from './backends/cpu';
 import {webgpu, webgpuVariants} from './backends/webgpu';
 import type {Implementation} from './backends/implementation';
-import {cpuSimd, wasmSimd} from './backends/wasm';
+import {fragments} from './backends/webgl';
+import {blocked} from './backends/node';
+import {cpuSimd, nodeSimd, wasmSimd} from './backends/wasm';
 import {flashAttentionGradient, onlineSoftmaxGradient} from './gradients';
 import {FlashAttention, FlashAttentionGrad, OnlineSoftmax, readBackwardCall, readForwardCall} from './op/kernels';
 
 const IMPLEMENTATIONS: Record<string, readonly Implementation[]> = {
   cpu: [cpuSimd, loops, composed],
   wasm: [wasmSimd, composed],
-  tensorflow: [composed],
-  webgl: [composed],
+  tensorflow: [blocked, nodeSimd, composed],
+  webgl: [composed, fragments],
   webgpu: [composed, webgpu, ...webgpuVariants],
 };
 
@@ -66,8 +68,10 @@ const warnings = new Set<string>();
 
 function serve(backendName: string, problem: AttentionProblem, backend: KernelBackend): Implementation {
   const {implementation, passedOver} = chooseImplementation(backendName, problem, backend);
-  if (passedOver.length > 0 && forcedName === null) {
-    const reasons = passedOver.map(({name, reason}) => `${name} cannot serve it: ${reason}`).join('; ');
+  const isSpecialized = (name: string) => implementationsOf(backendName).find(x => x.name === name)?.isSpecialized;
+  const unexpected = passedOver.filter(({name}) => !isSpecialized(name));
+  if (unexpected.length > 0 && forcedName === null) {
+    const reasons = unexpected.map(({name, reason}) => `${name} cannot serve it: ${reason}`).join('; ');
     const message = `flashAttention on '${backendName}': a call is served by ${implementation.name}; ${reasons}.`;
     if (!warnings.has(message)) console.warn(message);
     warnings.add(message);

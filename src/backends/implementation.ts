@@ -21,6 +21,8 @@ export interface Implementation {
   name: string;
   /** Null where it can serve the call, else the reason in one clause; cheap, and depends on the call and the device alone. */
   unsupported(problem: AttentionProblem, backend: KernelBackend): string | null;
+  /** Serves only the calls that it is best at: passing it over is no news to the user. */
+  isSpecialized?: true;
   forward(call: ForwardCall, backend: KernelBackend): AttentionResult<TensorInfo>;
   /** The gradients named by `call.wanted`, in the order that `FlashAttentionGrad` documents. */
   backward(call: BackwardCall, backend: KernelBackend): TensorInfo[];

@@ -9,7 +9,7 @@ import {runsVariant} from '../../kernels/wasm/module';
 import {scratchOf, tilingOf} from '../../kernels/wasm/tiling';
 import type {AttentionResult, BackwardCall, ForwardCall} from '../op/kernels';
 import type {Implementation} from './implementation';
-import {chosenVariant, THREADS_FLAG} from './wasm_settings';
+import {chosenVariant, THREADED_FROM_FLAG, THREADS_FLAG} from './wasm_settings';
 import {tfjsMemory, wasmArrays, workInPlace, workOnCopies, workOnThreads} from './wasm_workplace';
 import type {HostArrays, Workplace} from './wasm_workplace';
 
@@ -51,12 +51,10 @@ export const nodeSimd = simdImplementation(
   nodeArrays,
 );
 
-/** Multiply-adds below which waking a thread costs more than it brings: N 256 with four heads of 64. */
-const THREADED_FROM = 2 ** 25;
-
-/** Threads for a call: by its size, and the setting. */
+/** Threads for a call: by its size, and the settings. */
 function threadsFor({B, H, Sq, Sk, D, Dv}: AttentionProblem): number {
-  return B * H * Sq * Sk * (D + Dv) < THREADED_FROM ? 1 : env().getNumber(THREADS_FLAG);
+  const multiplyAdds = B * H * Sq * Sk * (D + Dv);
+  return multiplyAdds < env().getNumber(THREADED_FROM_FLAG) ? 1 : env().getNumber(THREADS_FLAG);
 }
 
 function simdImplementation(

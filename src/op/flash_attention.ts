@@ -5,6 +5,7 @@ import type {Tensor, TensorLike} from '@tensorflow/tfjs-core';
 import {attentionCall} from './arguments';
 import type {FlashAttentionOptions} from './arguments';
 import {asAttrMap, asInputMap, FlashAttention, listInputs} from './kernels';
+import {isGradientOff} from './tape';
 
 /** Attention's output together with the log of each row's softmax denominator. */
 export interface AttentionWithLse {
@@ -32,7 +33,7 @@ export const flashAttention = tf.op({
     k: Tensor | TensorLike,
     v: Tensor | TensorLike,
     options?: FlashAttentionOptions,
-  ): Tensor => attend('flashAttention', q, k, v, options).output,
+  ): Tensor => attend('flashAttention', q, k, v, options, isGradientOff()).output,
 });
 
 /**
@@ -57,13 +58,14 @@ function attend(
   k: Tensor | TensorLike,
   v: Tensor | TensorLike,
   options?: FlashAttentionOptions,
+  ignoresLse = false,
 ): AttentionWithLse {
   const {problem, inputs, rank} = attentionCall(opName, q, k, v, options);
   const {names, list} = listInputs(inputs);
   const outputs: unknown = engine().runKernel(
     FlashAttention,
     asInputMap(list),
-    asAttrMap({problem, inputNames: names}),
+    asAttrMap({problem, inputNames: names, ignoresLse}),
   );
   const [output, lse] = outputs as Tensor[];
   if (rank === 4) return {output, lse};

@@ -14,6 +14,8 @@ export const FlashAttention = 'FlashAttention';
 export interface FlashAttentionAttrs {
   problem: AttentionProblem;
   inputNames: InputName[];
+  /** Nobody will look at lse and lseLow: they may hold anything, where computing them costs time. */
+  ignoresLse?: boolean;
 }
 
 /** What the forward kernel gives; lse and lseLow are [B, H, Sq]. */
@@ -74,6 +76,8 @@ export function asAttrMap(attrs: FlashAttentionAttrs): NamedAttrMap {
 export interface ForwardCall {
   problem: AttentionProblem;
   inputs: AttentionInputs<TensorInfo>;
+  /** See `FlashAttentionAttrs`. */
+  ignoresLse?: boolean;
 }
 export interface BackwardCall extends ForwardCall {
   wanted: WantedGradient;
@@ -81,8 +85,8 @@ export interface BackwardCall extends ForwardCall {
 }
 
 export function readForwardCall(inputs: unknown, attrs: unknown): ForwardCall {
-  const {problem, inputNames} = attrs as FlashAttentionAttrs;
-  return {problem, inputs: nameInputs(inputNames, inputs as TensorInfo[]).inputs};
+  const {problem, inputNames, ignoresLse} = attrs as FlashAttentionAttrs;
+  return {problem, inputs: nameInputs(inputNames, inputs as TensorInfo[]).inputs, ignoresLse};
 }
 
 export function readBackwardCall(list: unknown, attrs: unknown): BackwardCall {

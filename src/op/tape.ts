@@ -19,3 +19,8 @@ export function untaped<T>(f: () => T): T {
 export function isGradientTaped(): boolean {
   return engine().state.gradientDepth > 0;
 }
+
+/** No gradient of what runs now will be asked for: tfjs records nothing. */
+export function isGradientOff(): boolean {
+  return engine().state.gradientDepth === 0;
+}

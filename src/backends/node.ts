@@ -1,0 +1,240 @@
+/**
+ * Backend `tensorflow` (tfjs-node): blocks of rows through TensorFlow's own products, which use wider vectors than WebAssembly
+ * has. Only what needs no mask but the causal one: other options cost a pass over the block each, and the WebAssembly kernels
+ * do them in registers.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import type {Tensor, Tensor3D, TensorInfo} from '@tensorflow/tfjs-core';
+import {shapesOf} from '../../kernels/problem';
+import type {AttentionProblem} from '../../kernels/problem';
+import type {AttentionResult, BackwardCall, ForwardCall} from '../op/kernels';
+import type {Implementation} from './implementation';
+
+/** Rows of a block, over all heads: fewer leave TensorFlow's threads idle, more leave the cache. */
+const BLOCK_ROWS = 256;
+/** Scores of one block may take this much; with many heads a block takes fewer of them. */
+const BLOCK_BYTES = 32 * 2 ** 20;
+
+export const blocked: Implementation = {
+  name: 'blocked',
+  isSpecialized: true,
+  unsupported: problem => unsupportedOption(problem),
+  forward: call => tidied(() => forward(call)),
+  backward: call => tidied(() => backward(call)),
+  plan: problem => {
+    const {Sk} = problem;
+    const {heads, rows} = blockSize(problem);
+    return {tiles: {queries: rows, keys: Sk}, extraBytes: 3 * 4 * heads * rows * Sk, scoresInMainMemory: true};
+  },
+};
+
+/** A tidy for kernels: what tfjs hands a kernel and wants back are tensors, only its types say TensorInfo. */
+function tidied<T>(f: () => T): T {
+  return tf.tidy(() => f() as tf.TensorContainer) as T;
+}
+
+function unsupportedOption(problem: AttentionProblem): string | null {
+  const {H, Hkv, Sk, Sq, windowLeft, windowRight, queryOffset, hasQueryOffset} = problem;
+  const absent = (has: unknown, name: string): string | null => (has ? `${name} is done by the WebAssembly kernels` : null);
+  const hasWindow = windowLeft >= 0 || windowRight > 0;
+  const plainCausal = H === Hkv && !hasQueryOffset && queryOffset >= 0 && queryOffset + Sq <= Sk;
+  return (
+    absent(problem.bias, 'a bias') ??
+    absent(problem.mask, 'a mask') ??
+    absent(problem.alibi !== 'none', 'ALiBi') ??
+    absent(problem.softcap > 0, 'a soft cap') ??
+    absent(problem.dropout > 0, 'dropout') ??
+    absent(problem.hasKeyLengths, 'keyLengths') ??
+    absent(problem.hasSegments, 'segmentIds') ??
+    absent(problem.hasSinks, 'sinks') ??
+    absent(hasWindow, 'a window') ??
+    absent(windowRight === 0 && !plainCausal, 'causal with this offset or with grouped heads')
+  );
+}
+
+/** A run of keys that a block multiplies with at once; `visible` [rows, keys] where not all of its rows see all of them. */
+interface Keys {
+  from: number;
+  to: number;
+  visible: Tensor | null;
+}
+
+interface Block {
+  /** Rows of [B · Hkv, group · Sq]. */
+  head: number;
+  heads: number;
+  first: number;
+  rows: number;
+  keys: Keys[];
+}
+
+function blockSize({B, H, Hkv, Sq, Sk}: AttentionProblem): {heads: number; rows: number} {
+  const rows = Math.min(BLOCK_ROWS, (H / Hkv) * Sq);
+  const heads = Math.max(1, Math.min(B * Hkv, Math.floor(BLOCK_BYTES / (4 * rows * Sk))));
+  return {heads, rows};
+}
+
+/** The blocks, head by head; causal ones name the keys they see, the triangle on the diagonal apart. */
+function* blocksOf(problem: AttentionProblem): Generator<Block> {
+  const {B, H, Hkv, Sq, Sk, windowRight, queryOffset} = problem;
+  const allRows = (H / Hkv) * Sq;
+  const size = blockSize(problem);
+  for (let head = 0; head < B * Hkv; head += size.heads) {
+    const heads = Math.min(size.heads, B * Hkv - head);
+    for (let first = 0; first < allRows; first += size.rows) {
+      const rows = Math.min(size.rows, allRows - first);
+      const from = first + queryOffset;
+      const keys =
+        windowRight < 0
+          ? [{from: 0, to: Sk, visible: null}]
+          : [{from: 0, to: from, visible: null}, {from, to: from + rows, visible: lowerTriangle(rows)}]; // prettier-ignore
+      yield {head, heads, first, rows, keys: keys.filter(part => part.to > part.from)};
+    }
+  }
+}
+
+function lowerTriangle(n: number): Tensor {
+  const row = tf.range(0, n, 1, 'int32');
+  return tf.greaterEqual(tf.reshape(row, [n, 1]), tf.reshape(row, [1, n]));
+}
+
+const cut = (x: Tensor3D, head: number, heads: number, from: number, to: number): Tensor3D => {
+  const whole = heads === x.shape[0] && to - from === x.shape[1];
+  return whole ? x : tf.slice(x, [head, from, 0], [heads, to - from, x.shape[2]]);
+};
+const rowsOf = (x: Tensor3D, {head, heads, first, rows}: Block): Tensor3D => cut(x, head, heads, first, first + rows);
+const keysOf = (x: Tensor3D, {head, heads}: Block, {from, to}: Keys): Tensor3D => cut(x, head, heads, from, to);
+
+/** q, k, v or what has their shape, as [B · Hkv, rows, width]. */
+function fold(problem: AttentionProblem, x: TensorInfo, heads: number): Tensor3D {
+  const tensor = x as Tensor;
+  const headsFirst = problem.layout === 'BHSD' ? tensor : tf.transpose(tensor, [0, 2, 1, 3]);
+  const {B, Hkv} = problem;
+  const [, , length, width] = headsFirst.shape as number[];
+  return tf.reshape(headsFirst, [B * Hkv, (heads / Hkv) * length, width]);
+}
+
+function unfold({B, layout}: AttentionProblem, x: Tensor, heads: number, length: number): Tensor {
+  const width = x.shape[x.shape.length - 1];
+  const headsFirst = tf.reshape(x, [B, heads, length, width]);
+  return layout === 'BHSD' ? headsFirst : tf.transpose(headsFirst, [0, 2, 1, 3]);
+}
+
+const total = (parts: Tensor[]): Tensor => parts.reduce((a, b) => tf.add(a, b));
+
+function forward({problem, inputs, ignoresLse}: ForwardCall): AttentionResult<TensorInfo> {
+  const {B, H, Hkv, Sq} = problem;
+  const q = tf.mul(fold(problem, inputs.q, H), problem.scale) as Tensor3D;
+  const k = fold(problem, inputs.k, Hkv);
+  const v = fold(problem, inputs.v, Hkv);
+  const parts = Array.from(blocksOf(problem), block =>
+    tf.tidy(() => {
+      const isWhole = block.keys.length === 1 && !block.keys[0].visible;
+      return ignoresLse && isWhole ? [softmaxBlock(q, k, v, block)] : lseBlock(q, k, v, block);
+    }),
+  );
+  const rows = (n: number): Tensor => tf.reshape(joined(problem, parts.map(part => part[n])), [B, H, Sq]); // prettier-ignore
+  return {
+    output: unfold(problem, joined(problem, parts.map(part => part[0])), H, Sq), // prettier-ignore
+    lse: ignoresLse ? tf.zeros([B, H, Sq]) : rows(1),
+    lseLow: ignoresLse ? tf.zeros([B, H, Sq]) : rows(2),
+  };
+}
+
+/** TensorFlow's softmax is one op, but does not tell what it divided by. */
+function softmaxBlock(q: Tensor3D, k: Tensor3D, v: Tensor3D, block: Block): Tensor {
+  const [keys] = block.keys;
+  const scores = tf.matMul(rowsOf(q, block), keysOf(k, block, keys), false, true);
+  return tf.matMul(tf.softmax(scores), keysOf(v, block, keys));
+}
+
+/** Output, lse and lseLow of a block. */
+function lseBlock(q: Tensor3D, k: Tensor3D, v: Tensor3D, block: Block): Tensor[] {
+  const parts = block.keys.map(keys => {
+    const scores = tf.matMul(rowsOf(q, block), keysOf(k, block, keys), false, true);
+    return keys.visible ? tf.where(keys.visible, scores, -Infinity) : scores;
+  });
+  const rowMax = parts.map(scores => tf.max(scores, -1, true)).reduce((a, b) => tf.maximum(a, b));
+  const weights = parts.map(scores => tf.exp(tf.sub(scores, rowMax)));
+  const rowSum = total(weights.map(weight => tf.sum(weight, -1, true)));
+  const sums = total(weights.map((weight, n) => tf.matMul(weight, keysOf(v, block, block.keys[n]))));
+  const logSum = tf.log(rowSum);
+  const lse = tf.add(rowMax, logSum);
+  return [tf.div(sums, rowSum), lse, tf.add(tf.sub(rowMax, lse), logSum)];
+}
+
+/** Blocks side by side again: rows within heads, heads one after the other. */
+function joined(problem: AttentionProblem, parts: Tensor[]): Tensor {
+  const {rows} = blockSize(problem);
+  const perHead = Math.ceil(((problem.H / problem.Hkv) * problem.Sq) / rows);
+  const bands: Tensor[] = [];
+  for (let n = 0; n < parts.length; n += perHead) bands.push(concat(parts.slice(n, n + perHead), 1));
+  return concat(bands, 0);
+}
+
+const concat = (parts: Tensor[], axis: number): Tensor => (parts.length === 1 ? parts[0] : tf.concat(parts, axis));
+
+function backward({problem, inputs, saved, wanted}: BackwardCall): TensorInfo[] {
+  const {B, H, Hkv, Sq, Sk, scale} = problem;
+  const rows = (H / Hkv) * Sq;
+  const column = (x: Tensor): Tensor3D => tf.reshape(x, [B * Hkv, rows, 1]);
+  const q = tf.mul(fold(problem, inputs.q, H), scale) as Tensor3D;
+  const k = fold(problem, inputs.k, Hkv);
+  const v = fold(problem, inputs.v, Hkv);
+  const dOutput = fold(problem, saved.dOutput, H);
+  const delta = tf.sum(tf.mul(dOutput, fold(problem, saved.output, H)), -1, true);
+  // Columns that take −lse and −delta into the products, instead of a pass over the block for each.
+  const ones = tf.ones([B * Hkv, Sk, 1]) as Tensor3D;
+  const minusLse = [saved.lse, saved.lseLow].map(x => tf.neg(column(x as Tensor)));
+  const q1 = tf.concat([q, ...minusLse], 2) as Tensor3D;
+  const k1 = tf.concat([k, ones, ones], 2);
+  const dOutput1 = tf.concat([dOutput, tf.sub(column(saved.dLse as Tensor), delta)], 2) as Tensor3D;
+  const v1 = tf.concat([v, ones], 2);
+
+  /** p and ds of a block's run of keys. */
+  const gradients = (block: Block, keys: Keys): {weights: Tensor; dScores: Tensor} => {
+    const exponents = tf.matMul(rowsOf(q1, block), keysOf(k1, block, keys), false, true);
+    const weights = tf.exp(keys.visible ? tf.where(keys.visible, exponents, -Infinity) : exponents);
+    const dWeights = tf.matMul(rowsOf(dOutput1, block), keysOf(v1, block, keys), false, true);
+    const dScores = tf.mul(weights, dWeights);
+    return {weights, dScores: keys.visible ? tf.where(keys.visible, dScores, 0) : dScores};
+  };
+
+  if (wanted === 'q') {
+    const parts: Tensor[] = [];
+    for (const block of blocksOf(problem)) {
+      parts.push(
+        tf.tidy(() =>
+          total(block.keys.map(keys => tf.matMul(gradients(block, keys).dScores, keysOf(k, block, keys)))),
+        ),
+      );
+    }
+    return [unfold(problem, tf.mul(joined(problem, parts), scale), H, Sq)];
+  }
+
+  const dks: Tensor[] = [];
+  const dvs: Tensor[] = [];
+  let sums: Tensor[] = [];
+  for (const block of blocksOf(problem)) {
+    const before = block.first === 0 ? [] : sums;
+    sums = tf.tidy(() => {
+      const parts = block.keys.map(keys => {
+        const {weights, dScores} = gradients(block, keys);
+        const dk = tf.matMul(dScores, rowsOf(q, block), true);
+        const dv = tf.matMul(weights, rowsOf(dOutput, block), true);
+        const pad = (x: Tensor): Tensor =>
+          keys.to - keys.from === Sk ? x : tf.pad(x, [[0, 0], [keys.from, Sk - keys.to], [0, 0]]); // prettier-ignore
+        return [pad(dk), pad(dv)];
+      });
+      return [0, 1].map(n => total([...before.slice(n, n + 1), ...parts.map(part => part[n])]));
+    });
+    tf.dispose(before);
+    if (block.first + block.rows === rows) {
+      dks.push(sums[0]);
+      dvs.push(sums[1]);
+    }
+  }
+  const [dk, dv] = [dks, dvs].map(parts => unfold(problem, concat(parts, 0), Hkv, Sk));
+  const shapes = shapesOf(problem);
+  return [tf.reshape(dk, shapes.k), tf.reshape(dv, shapes.v)];
+}
