@@ -23,6 +23,16 @@ export class Letters {
     return letter;
   }
 
+  /** Does it, unless that splits one of these letters: then everything is as before, and the answer undefined. */
+  without<T>(whole: readonly string[], attempt: () => T | undefined): T | undefined {
+    const before = new Map(this.parts);
+    const result = attempt();
+    if (result !== undefined && whole.every(letter => !this.parts.has(letter))) return result;
+    this.parts.clear();
+    before.forEach((parts, letter) => this.parts.set(letter, parts));
+    return undefined;
+  }
+
   sizeOf(letter: string): Dim | undefined {
     return this.sizes.get(letter);
   }

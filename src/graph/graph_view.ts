@@ -22,7 +22,7 @@ export interface GraphView {
   readonly name: string;
   readonly nodes: readonly NodeDef[];
   readonly constants: Constants;
-  /** Inputs before outputs; the nodes of control-flow loops are left out. */
+  /** Inputs before outputs, except that loops start at their Merge nodes. */
   readonly order: readonly NodeDef[];
   node(name: string): NodeDef | undefined;
   port(ref: string): Port | undefined;
@@ -100,16 +100,17 @@ function view(name: string, nodes: readonly NodeDef[], outputRefs: string[], con
   }; // prettier-ignore
 }
 
-/** Kahn's algorithm. Loops of TensorFlow 1 close over NextIteration; any other cycle cannot run. */
+/** Kahn's algorithm. The loops of TensorFlow 1 close over NextIteration, which waits for nobody; any other cycle cannot run. */
 function topologicalOrder(
   name: string,
   nodes: readonly NodeDef[],
   byName: ReadonlyMap<string, NodeDef>,
   consumers: ReadonlyMap<NodeDef, readonly NodeDef[]>,
 ): NodeDef[] {
-  const waiting = new Map(nodes.map(node => [node, new Set((node.input ?? []).map(nodeName)).size]));
+  const producers = ({op, input}: NodeDef): Set<string> =>
+    new Set(op === 'NextIteration' ? [] : (input ?? []).map(nodeName));
+  const waiting = new Map(nodes.map(node => [node, producers(node).size]));
   const ready = nodes.filter(node => waiting.get(node) === 0);
-  let loops = false;
   for (let i = 0; i < ready.length; i++) {
     for (const reader of consumers.get(ready[i]) ?? []) {
       const left = waiting.get(reader)! - 1;
@@ -119,16 +120,12 @@ function topologicalOrder(
   }
   if (ready.length === nodes.length) return ready;
   const placed = new Set(ready);
-  for (const node of nodes) loops ||= !placed.has(node) && node.op === 'NextIteration';
-  if (!loops) {
-    const stuck = oneOnTheCycle(
-      nodes.find(node => !placed.has(node))!,
-      placed,
-      byName,
-    );
-    throw new GraphError(`Node '${stuck.name}' of ${name} depends on itself.`);
-  }
-  return ready;
+  const stuck = oneOnTheCycle(
+    nodes.find(node => !placed.has(node))!,
+    placed,
+    byName,
+  );
+  throw new GraphError(`Node '${stuck.name}' of ${name} depends on itself.`);
 }
 
 /** Walking to a producer that is stuck too must come round. */

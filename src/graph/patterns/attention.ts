@@ -7,6 +7,7 @@ import type {Axes} from '../axes';
 import {neverNegative, same, sizeOf, subtract} from '../dims';
 import type {Dim} from '../dims';
 import type {NodeDef} from '../graph_def';
+import type {Port} from '../graph_view';
 import type {Contraction} from './contraction';
 import type {Masks} from './masks';
 import type {Subject} from './matchers';
@@ -86,19 +87,17 @@ function matchWith(subject: Subject, masks: Masks, softmax: SoftmaxMatch): Atten
   const roles = readRoles(path.product, scores, values.vAxes, values.output, letters);
   if (roles instanceof NotFused) return roles;
 
-  const ones = {factor: 1};
-  const q = peel(
-    subject,
-    {port: path.product.inputs[roles.qAt], axes: path.product.axes[roles.qAt], ...ones},
-    letters,
-    true,
-  );
-  const k = peel(subject, {port: path.product.inputs[1 - roles.qAt], axes: path.product.axes[1 - roles.qAt], ...ones}, letters, true); // prettier-ignore
-  const v = peel(subject, {port: values.v, axes: values.vAxes, ...ones}, letters, false);
-  const end = extendOutput(subject, values.node, letters.current(values.output), letters);
+  const {qAt} = roles;
+  const whole = [roles.i, roles.j, roles.d, roles.c];
+  const operand = (port: Port, axes: Axes, factors: boolean): Operand =>
+    peel(subject, {port, axes, factor: 1}, letters, whole, factors);
+  const q = operand(path.product.inputs[qAt], path.product.axes[qAt], true);
+  const k = operand(path.product.inputs[1 - qAt], path.product.axes[1 - qAt], true);
+  const v = operand(values.v, values.vAxes, false);
+  const end = extendOutput(subject, values.node, letters.current(values.output), letters, whole);
 
   const now = (axes: Axes): string[] => letters.current(axes);
-  const operands = [q, k, v].map(operand => ({...operand, axes: now(operand.axes)}));
+  const operands = [q, k, v].map(each => ({...each, axes: now(each.axes)}));
   const output = now(end.axes);
   const sizes = staticSizes([...operands.map(({axes}) => axes), output], letters);
   if (!sizes) return new NotFused('merged batch and head axes have no known size to take them apart by');
@@ -190,6 +189,7 @@ function extendOutput(
   product: NodeDef,
   axes: Axes,
   letters: Letters,
+  whole: readonly string[],
 ): {root: NodeDef; axes: Axes; absorbed: NodeDef[]} {
   const {graph} = subject;
   let best = {root: product, axes, absorbed: [] as NodeDef[]};
@@ -201,7 +201,8 @@ function extendOutput(
     if (readers.length !== 1 || graph.outputs.has(node.name) || readers[0].input?.[0] !== node.name) break;
     const [reader] = readers;
     if (reader.op !== 'Transpose' && reader.op !== 'Reshape') break;
-    const next = movedAxes(subject, reader, current, letters);
+    const before = current;
+    const next = letters.without(whole, () => movedAxes(subject, reader, before, letters) ?? undefined);
     if (!next) break;
     passed.push(node);
     node = reader;

@@ -16,12 +16,23 @@ export interface Operand {
 
 const MAX_STEPS = 16;
 
-/** Follows the operand up as long as every step is proved; `factors` also takes scalar products off (not for v). */
-export function peel(subject: Subject, start: Operand, letters: Letters, factors: boolean): Operand {
+/**
+ * Follows the operand up as long as every step is proved.
+ * @param whole letters that must not be split: queries, keys and widths.
+ * @param factors whether constant factors are taken off (not for v).
+ */
+export function peel(
+  subject: Subject,
+  start: Operand,
+  letters: Letters,
+  whole: readonly string[],
+  factors: boolean,
+): Operand {
   let best = start;
   let current: Operand | null = start;
   for (let n = 0; current && n < MAX_STEPS; n++) {
-    current = step(subject, current, letters, factors);
+    const from: Operand = current;
+    current = letters.without(whole, () => step(subject, from, letters, factors) ?? undefined) ?? null;
     // Merged axes in between are fine, but nothing is gained by ending there.
     if (current && isPlain(letters.current(current.axes))) best = current;
   }
