@@ -163,6 +163,11 @@ export class Call {
     return newTensor(this.device, this.backend, shape, packed);
   }
 
+  /** Gives the newest scratch texture back. */
+  releaseLast(): void {
+    this.scratch.pop()?.();
+  }
+
   /** Gives every scratch texture back. */
   release(): void {
     this.scratch.splice(0).forEach(free => free());
