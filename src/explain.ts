@@ -103,7 +103,7 @@ function explained(
     intensity: {fused: fused.intensity, unfused: unfused.intensity},
     bound: {fused: fused.bound, unfused: unfused.bound},
     memory: {fused: extraBytes, unfused: unfused.extraBytes},
-    reasons: [...passedOver, ...notReached(backendName, implementation.name, passedOver)],
+    reasons: [...passedOver, ...notReached(backendName, implementation.name, passedOver, sizes)],
     machine: machine.name,
   };
 }
@@ -114,12 +114,19 @@ function machineOf(wanted: MachineName | Machine): Machine {
   throw argumentError('explain')('machine', `be one of ${Object.keys(MACHINES).join(', ')}`, shown(wanted));
 }
 
-/** The implementations that come after the one that serves. */
-function notReached(backendName: string, serving: string, passedOver: PassedOver[]): PassedOver[] {
+/** The implementations that were not asked, since another serves the call. */
+function notReached(
+  backendName: string,
+  serving: string,
+  passedOver: PassedOver[],
+  sizes: AttentionSizes,
+): PassedOver[] {
   const asked = [serving, ...passedOver.map(({name}) => name)];
+  const isEmpty = sizes.B * sizes.Sq * sizes.Sk === 0;
+  const reason = isEmpty ? 'there is nothing to compute' : `'${serving}' serves the call and is preferred`;
   return implementationsOf(backendName)
     .filter(({name}) => !asked.includes(name))
-    .map(({name}) => ({name, reason: `'${serving}' serves the call and is preferred`}));
+    .map(({name}) => ({name, reason}));
 }
 
 function sizesOf(problem: AttentionProblem, inputs: AttentionInputs<Tensor>): AttentionSizes {

@@ -93,6 +93,7 @@ describe('explain', () => {
     const one = tf.zeros([1, 2]);
     expect(explain(none, one, one).flops).toBe(0);
     expect(explain(one, none, none)).toMatchObject({flops: 0, implementation: 'composed'});
+    expect(explain(one, none, none).reasons).toContainEqual({name: 'loops', reason: 'there is nothing to compute'});
     expect(explain(one, none, none).bytes.fused).toBeGreaterThan(0);
     tf.dispose([none, one]);
   });
