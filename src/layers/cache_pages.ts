@@ -1,4 +1,4 @@
-/** A page of the cache and how tokens get into it: its tensors never change, a write makes new ones. */
+/** A page of the cache, and how tokens get into it where its tensors cannot be written to: a write makes new ones. */
 import * as tf from '@tensorflow/tfjs-core';
 import type {Tensor} from '@tensorflow/tfjs-core';
 import type {Layout} from '../../kernels/options';
@@ -15,7 +15,11 @@ export class Page {
     tf.keep(v);
   }
 
-  share(): Page {
+  get isShared(): boolean {
+    return this.users > 1;
+  }
+
+  share(): this {
     this.users++;
     return this;
   }

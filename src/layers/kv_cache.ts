@@ -1,7 +1,7 @@
 /**
- * Keys and values of earlier tokens, in pages of a fixed size. An append writes a new tensor for the page that it touches and
- * leaves all others alone, so its cost does not grow with what is cached; attention runs over the pages one by one and joins
- * the parts by their log-sum-exps. Source: paged attention, Kwon et al. (2023), §4.1; Flash-Decoding (Dao et al. 2023).
+ * Keys and values of earlier tokens, in pages of a fixed size. An append writes to the page that it touches, in place where the
+ * backend lets it and else as a new tensor, and leaves all others alone, so its cost does not grow with what is cached;
+ * attention runs over the pages one by one and joins the parts by their log-sum-exps. Source: paged attention, Kwon et al. (2023), §4.1; Flash-Decoding (Dao et al. 2023).
  *
  * B batch, Hkv key/value heads, D and Dv widths of a head, P page size, n appended tokens.
  */
@@ -14,6 +14,8 @@ import {flashAttentionWithLse} from '../op/flash_attention';
 import type {AttentionWithLse} from '../op/flash_attention';
 import {untaped} from '../op/tape';
 import {Page, writePage} from './cache_pages';
+import type {PageWrite} from './cache_pages';
+import {canWriteInPlace, writeInPlace} from './in_place';
 import {mergeParts} from './merge_parts';
 
 export interface KVCacheOptions {
@@ -31,7 +33,7 @@ export interface KVCacheOptions {
   capacity: number;
   /** What happens beyond the capacity: true adds pages, false (default) is an error before anything is changed. */
   grow?: boolean;
-  /** Tokens of a page; default 256. */
+  /** Tokens of a page; default 1024 on backends where pages are written in place (cpu, wasm), else 256. */
   pageSize?: number;
   /** Axes of k, v, q and outputs: 'BHSD' (default) or 'BSHD'. */
   layout?: Layout;
@@ -144,9 +146,7 @@ export class KVCache {
     for (let p = Math.floor(Math.min(...starts) / P); p * P < longest; p++) {
       const isTouched = starts.some((start, b) => counts[b] > 0 && start < (p + 1) * P && lengths[b] > p * P);
       if (!isTouched) continue;
-      const write = {from: p * P, size: P, starts, counts, layout: this.layout};
-      pages[p] = new Page(writePage(k, pages[p]?.k, write), writePage(v, pages[p]?.v, write));
-      target.pages[p]?.release();
+      pages[p] = this.written(target.pages[p], k, v, {from: p * P, size: P, starts, counts, layout: this.layout});
     }
     Object.assign(target, {pages, lengths, starts, appended: n});
   }
@@ -277,6 +277,17 @@ export class KVCache {
         throw argumentError(caller)('cache', `be made with ${name} ${wanted[name]}`, `one with ${name} ${this[name]}`);
       }
     }
+  }
+
+  /** The page with the tokens on it: the old one, where it is this cache's alone and a backend can write to it. */
+  private written(old: Page | undefined, k: Tensor, v: Tensor, write: PageWrite): Page {
+    if (canWriteInPlace() && !old?.isShared) {
+      const page = old ?? new Page(tf.zeros(this.shape(write.size, this.headDim)), tf.zeros(this.shape(write.size, this.valueDim)));
+      if (writeInPlace(page.k, k, write) && writeInPlace(page.v, v, write)) return page;
+    }
+    const page = new Page(writePage(k, old?.k, write), writePage(v, old?.v, write));
+    old?.release();
+    return page;
   }
 
   private all(method: string): CachedLayer[] {
