@@ -18,6 +18,7 @@ module.exports = {
   },
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/node_modules/.cache/'],
   reporters: ['default', '<rootDir>/test/harness/reporter.mjs'],
+  testSequencer: '<rootDir>/test/harness/sequencer.js',
   maxWorkers: 2,
   testTimeout: 60_000,
 };
