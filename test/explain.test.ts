@@ -1,18 +1,16 @@
 /** `explain` names the implementation that then serves, counts by hand-checked formulas, runs nothing and leaves nothing. */
 import * as tf from '@tensorflow/tfjs-core';
-import '@tensorflow/tfjs-backend-cpu';
 import {explain} from 'tfjs-flash-attention';
 import type {ExplainOptions} from 'tfjs-flash-attention';
 import {forceImplementation} from '../src/register';
+import {useBackend} from './harness/node';
 
 const B = 2;
 const H = 4;
 const S = 96;
 const D = 8;
 
-beforeEach(async () => {
-  await tf.setBackend('cpu');
-});
+useBackend('cpu');
 afterEach(() => forceImplementation(null));
 
 /** Runs `work` on q, k, v of B, H, S, D and disposes of them. */

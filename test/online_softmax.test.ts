@@ -1,21 +1,21 @@
 /** The five steps from naive softmax to one-pass attention: they agree, and each moves what its docstring says. */
 import * as tf from '@tensorflow/tfjs-core';
-import '@tensorflow/tfjs-backend-cpu';
 import {CountedMemory} from '../kernels/cpu/counted_memory';
 import {
   naiveSoftmax, NOTHING_SEEN, onePassAttention, onlineSoftmaxRows, onlineStep, safeSoftmax, threePassSoftmax,
   twoPassSoftmax, vectorOf,
 } from '../kernels/cpu/online_softmax'; // prettier-ignore
+import {useBackend} from './harness/node';
+import {normalNumbers} from './inputs';
 
 const N = 37;
 const D = 5;
 const Dv = 3;
 
-beforeAll(() => tf.setBackend('cpu'));
+useBackend('cpu');
 
-function normal(length: number, deviation: number, seed: number): Float32Array {
-  return tf.tidy(() => tf.randomNormal([length], 0, deviation, 'float32', seed).dataSync()) as Float32Array;
-}
+const normal = (length: number, deviation: number, seed: number): Float32Array =>
+  normalNumbers(length, seed, deviation);
 
 /** The definition, in float64. */
 function softmaxReference(x: ArrayLike<number>): number[] {
