@@ -73,7 +73,7 @@ export function runAttention(
   for (const x of [tensors.bias, tensors.mask]) {
     x?.shape.forEach((n, axis) => {
       const letter = scores[scores.length - x.rank + axis];
-      size.set(letter, Math.max(size.get(letter)!, n));
+      size.set(letter, Math.max(size.get(letter) ?? 1, n));
     });
   }
   const has = (named: Named, letter: string): boolean => named.letters.includes(letter) && named.x.shape[named.letters.indexOf(letter)] === size.get(letter); // prettier-ignore
@@ -124,14 +124,23 @@ export function runAttention(
   return together(inOrder({x: separate, letters: natural}, output.join(''), size), output, size);
 }
 
-/** '*' written out as letters by the ranks that the tensors turn out to have; all batch axes are shared, from the right. */
-function withBatch(call: AttentionCall, {q, k, v}: AttentionTensors): Omit<AttentionCall, 'sizes'> {
-  const extra = [q, k, v].map(({rank}, n) => rank - (([call.q, call.k, call.v][n].length) - 1)); // prettier-ignore
+/**
+ * '*' written out as letters by the ranks that the tensors turn out to have; all batch axes are shared, from the right. A bias or mask of
+ * more axes than the scores gives the scores, and so the output, these axes, too.
+ */
+function withBatch(call: AttentionCall, {q, k, v, bias, mask}: AttentionTensors): Omit<AttentionCall, 'sizes'> {
+  const extra = [q, k, v].map(({rank}, n) => rank - ([call.q, call.k, call.v][n].length - 1));
   const most = Array.from('bhefgmnopqrs').slice(0, Math.max(0, ...extra));
-  const fill = (groups: Groups, count: number): Groups => groups.flatMap(group => (group === '*' ? most.slice(most.length - count) : [group])); // prettier-ignore
+  const fill = (groups: Groups, count: number): Groups =>
+    groups.flatMap(group => (group === '*' ? most.slice(most.length - count) : [group]));
+  const scores = fill(call.scores, most.length);
+  const raised = Array.from('uvwxyz').slice(
+    0,
+    Math.max(0, (bias?.rank ?? 0) - scores.length, (mask?.rank ?? 0) - scores.length),
+  );
   return {
     q: fill(call.q, extra[0]), k: fill(call.k, extra[1]), v: fill(call.v, extra[2]),
-    output: fill(call.output, most.length), scores: fill(call.scores, most.length),
+    output: [...raised, ...fill(call.output, most.length)], scores: [...raised, ...scores],
   }; // prettier-ignore
 }
 

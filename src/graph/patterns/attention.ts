@@ -52,6 +52,8 @@ export interface Attention {
   extents?: Extents;
   scale: number;
   softcap: number;
+  /** Multiplications and divisions by a number of the run, to be done to q. */
+  factors: Scores['factors'];
   bias: BiasTerm[];
   keep: Keep[];
   /** Hidden places have exactly −∞, not a large negative number. */
@@ -120,7 +122,7 @@ function matchWith(subject: Subject, masks: Masks, softmax: SoftmaxMatch): Atten
     i: roles.i, j: roles.j, d: roles.d, c: roles.c, output, sizes,
     scale: tanhInner === null ? outer * factor : outer * factor * tanhInner,
     softcap: tanhInner === null ? 0 : outer,
-    bias: scores.bias, keep: scores.keep, keepIsExact: scores.keepIsExact, causal,
+    factors: scores.factors, bias: scores.bias, keep: scores.keep, keepIsExact: scores.keepIsExact, causal,
     extents: extentsOf(batch, roles, operands[1].axes, letters),
   }; // prettier-ignore
 }

@@ -30,6 +30,8 @@ export interface Keep {
 export interface Scores {
   axes: Axes;
   scale: number;
+  /** Numbers of the run that scale the scores, too. */
+  factors: Array<Step & {kind: 'factor'}>;
   /** The scale before a tanh; null where there is none. */
   tanhInner: number | null;
   bias: BiasTerm[];
@@ -49,7 +51,16 @@ export function readScores(
   product: Axes,
   letters: Letters,
 ): Scores | NotFused {
-  const s: Scores = {axes: product, scale: 1, tanhInner: null, bias: [], keep: [], keepIsExact: true, causal: null};
+  const s: Scores = {
+    axes: product,
+    scale: 1,
+    tanhInner: null,
+    factors: [],
+    bias: [],
+    keep: [],
+    keepIsExact: true,
+    causal: null,
+  };
   /** Scores multiplied by 0 where this condition fails: only right once something lowers them there. */
   let zeroed: Dim | null = null;
   const setCausal = (offset: Dim): NotFused | null => {
@@ -61,6 +72,9 @@ export function readScores(
 
   for (const step of steps) {
     const {node} = step;
+    if ((step.kind === 'scale' || step.kind === 'factor') && raisesRank(subject, step.by, s.axes)) {
+      return new NotFused(`'${node.name}' gives the scores another rank`);
+    }
     switch (step.kind) {
       case 'same':
         break;
@@ -73,6 +87,14 @@ export function readScores(
         if ((s.causal || zeroed) && step.factor < 0)
           return new NotFused(`'${node.name}' turns hidden scores into large ones`);
         for (const term of s.bias) term.scaledBy.push(step);
+        break;
+      case 'factor':
+        if (s.bias.length + s.keep.length > 0 || s.causal || zeroed || s.tanhInner !== null) {
+          return new NotFused(
+            `'${node.name}' scales masked scores by a number that is not known before the model runs`,
+          );
+        }
+        s.factors.push(step);
         break;
       case 'tanh':
         if (s.bias.length + s.keep.length > 0 || s.causal || zeroed || s.tanhInner !== null) {
@@ -139,6 +161,11 @@ export function readScores(
   }
   if (zeroed) return new NotFused('masked scores are set to 0, which does not hide them');
   return checkAligned(subject, aligned, s, letters);
+}
+
+/** A number of shape [1, 1, 1] would. */
+function raisesRank({shapes}: Subject, number: Port, axes: Axes): boolean {
+  return (shapes.of(number)?.length ?? 0) > (hasAny(axes) ? 2 : axes.length);
 }
 
 function uniform(masks: Masks, port: Port): number | undefined {

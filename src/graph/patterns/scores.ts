@@ -5,12 +5,14 @@ import type {Port} from '../graph_view';
 import {asNumbers} from '../rule';
 import {contraction, isContraction} from './contraction';
 import type {Contraction} from './contraction';
-import {eitherOrder, isTransparent, scalarValue} from './matchers';
+import {eitherOrder, isSingle, isTransparent, scalarValue} from './matchers';
 import type {Subject} from './matchers';
 
 export type Step = {node: NodeDef} & (
   | {kind: 'scale'; factor: number; by: Port}
   | {kind: 'add'; bias: Port; negative: boolean}
+  /** A single number that only the run will tell. */
+  | {kind: 'factor'; by: Port}
   | {kind: 'multiply'; by: Port}
   | {kind: 'select'; keep: Port; fill: Port; inverted: boolean}
   | {kind: 'transpose'; perm: number[]}
@@ -84,18 +86,24 @@ function continuations(subject: Subject, node: NodeDef): Array<{input: Port; ste
     case 'Sub':
       return [{input: x, step: {kind: 'add', bias: y, negative: true, node}}];
     case 'Mul':
-      return eitherOrder(inputs).flatMap(([input, by]) => {
+      return eitherOrder(inputs).flatMap(([input, by]): Array<{input: Port; step: Step}> => {
         if (scalarValue(subject, input) !== undefined) return [];
         const factor = scalarValue(subject, by);
-        return [{input, step: factor === undefined ? {kind: 'multiply', by, node} : {kind: 'scale', factor, by, node}}];
+        if (factor !== undefined) return [{input, step: {kind: 'scale', factor, by, node}}];
+        return [{input, step: {kind: isSingle(subject, by) ? 'factor' : 'multiply', by, node}}];
       });
     case 'RealDiv':
     case 'Div': {
       const divisor = scalarValue(subject, y);
-      return divisor ? [{input: x, step: {kind: 'scale', factor: 1 / divisor, by: y, node}}] : [];
+      if (divisor) return [{input: x, step: {kind: 'scale', factor: 1 / divisor, by: y, node}}];
+      return divisor === undefined && y && isSingle(subject, y)
+        ? [{input: x, step: {kind: 'factor', by: y, node}}]
+        : [];
     }
     case 'Select':
     case 'SelectV2':
+      // A vector of conditions selects whole rows there.
+      if (node.op === 'Select' && subject.shapes.of(x)?.length === 1) return [];
       return [
         {input: y, step: {kind: 'select', keep: x, fill: z, inverted: false, node}},
         {input: z, step: {kind: 'select', keep: x, fill: y, inverted: true, node}},
