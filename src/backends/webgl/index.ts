@@ -36,5 +36,7 @@ function plan(problem: AttentionProblem, backend: KernelBackend): Plan {
     2 * part.heads * rows * sides.texels + // k and v, at most
     chunk.heads * chunk.tiles * blocks.groups * limits.lanes + // scores
     2 * part.heads * part.tiles * (sides.channelGroups * limits.lanes + 4); // sums and statistics, twice
-  return {tiles: {queries: TILE_ROWS, keys: limits.lanes, block: blocks.rows}, extraBytes: texels * BYTES_PER_TEXEL};
+  // A block of keys stays in the cache while all rows pass over it: `queries` would say that each tile reads it anew.
+  const tiles = {rows: TILE_ROWS, keys: limits.lanes, block: blocks.rows};
+  return {tiles, extraBytes: texels * BYTES_PER_TEXEL, scoresInMainMemory: true};
 }
