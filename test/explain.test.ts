@@ -1,16 +1,16 @@
 /** `explain` names the implementation that then serves, counts by hand-checked formulas, runs nothing and leaves nothing. */
 import * as tf from '@tensorflow/tfjs-core';
-import {explain} from 'tfjs-flash-attention';
+import {explain, flashAttention} from 'tfjs-flash-attention';
 import type {ExplainOptions} from 'tfjs-flash-attention';
-import {forceImplementation} from '../src/register';
-import {useBackend} from './harness/node';
+import {forceImplementation, implementationsOf} from '../src/register';
+import {describeOn, useBackend} from './harness/node';
+import {normalNumbers} from './inputs';
 
 const B = 2;
 const H = 4;
 const S = 96;
 const D = 8;
 
-useBackend('cpu');
 afterEach(() => forceImplementation(null));
 
 /** Runs `work` on q, k, v of B, H, S, D and disposes of them. */
@@ -24,6 +24,8 @@ function withInputs<T>(work: (q: tf.Tensor, k: tf.Tensor, v: tf.Tensor) => T): T
 const explained = (options?: ExplainOptions) => withInputs((q, k, v) => explain(q, k, v, options));
 
 describe('explain', () => {
+  useBackend('cpu');
+
   it('names who serves the call and why the others do not', () => {
     const {backend, implementation, reasons} = explained();
     expect(backend).toBe('cpu');
@@ -117,5 +119,27 @@ describe('explain', () => {
     [{casual: true}, `the nearest is 'causal'`],
   ])('refuses %o', (options, message) => {
     expect(() => explained(options as never)).toThrow(message);
+  });
+});
+
+describe.each(['cpu', 'wasm', 'tensorflow', 'webgpu'] as const)('who serves', backendName => {
+  describeOn(backendName, 'the one that explain names', () => {
+    it.each<[string, ExplainOptions]>([
+      ['no options', {}],
+      ['causal', {causal: true}],
+      ['a window', {window: [3, 0]}],
+      ['softcap and dropout', {softcap: 2, dropout: 0.5, seed: 1}],
+    ])('%s', async (_, options) => {
+      const implementations = implementationsOf(backendName);
+      const spies = implementations.map(implementation => jest.spyOn(implementation, 'forward'));
+      const [q, k, v] = [1, 2, 3].map(seed => tf.tensor(normalNumbers(B * H * S * D, seed), [B, H, S, D]));
+      const {implementation} = explain(q, k, v, options);
+      const output = flashAttention(q, k, v, options);
+      await output.data();
+      const served = implementations.filter((_, n) => spies[n].mock.calls.length > 0).map(({name}) => name);
+      expect(served).toEqual([implementation]);
+      spies.forEach(spy => spy.mockRestore());
+      tf.dispose([q, k, v, output]);
+    });
   });
 });

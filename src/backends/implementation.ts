@@ -8,7 +8,7 @@ import type {AttentionResult, BackwardCall, ForwardCall} from '../op/kernels';
 
 /** What an implementation would do for a call, for `explain`; no work is done. */
 export interface Plan {
-  /** Named tile sizes, such as {queries: 64, keys: 32}; `queries` is how many share one reading of the keys. */
+  /** Named tile sizes, such as {queries: 64, keys: 32}; `queries` is how many share one reading of the keys (absent: all). */
   tiles: Record<string, number>;
   /** Bytes held at once besides the inputs and the outputs. */
   extraBytes: number;
