@@ -165,7 +165,7 @@ for name in names:
         tf.saved_model.save(root, '/tmp/_sm', signatures=root.f.get_concrete_function(**spec))
         conv.convert_tf_saved_model('/tmp/_sm', d, skip_op_check=True, strip_debug_ops=True, control_flow_v2=True)
         y = y if isinstance(y, dict) else {'y': y}
-        io = {'inputs': {k: {'dtype': str(v.dtype), 'shape': list(v.shape), 'data': [round(float(x), 4) for x in v.ravel()]} for k, v in inp.items()},
+        io = {'inputs': {k: {'dtype': str(v.dtype), 'shape': list(v.shape), 'data': [x.item() for x in v.ravel()]} for k, v in inp.items()},
               'outputs': {k: {'shape': list(v.shape), 'data': [float(f'{x:.7g}') for x in v.numpy().ravel()]} for k, v in y.items()}}
         model = json.load(open(f'{d}/model.json'))
         weights = b''.join(open(f'{d}/{p}', 'rb').read() for g in model['weightsManifest'] for p in g['paths'])

@@ -1,0 +1,48 @@
+/** Real exported models against TensorFlow's answers, fused, on every backend. */
+import {join} from 'node:path';
+import {describeInPage} from '../harness/browser';
+import {describeOn, useBackend} from '../harness/node';
+import {EXPECTED} from './expected';
+import {judge} from './judge';
+import type {Verdict} from './judge';
+import {modelNames, packedText, readModelCase} from './model_case';
+
+const names = modelNames();
+
+/** The unfused model's error, on cpu where the backend under test cannot run it. */
+const cpuErrors = new Map<string, number>();
+
+function expectVerdict(name: string, verdict: Verdict): void {
+  const {found, fused, causal, reasons, fusedError, plainError} = verdict;
+  expect({found, fused, causal, reasons: fused === found ? reasons : []}).toEqual({...EXPECTED[name], reasons: []});
+  const plain = Number.isNaN(plainError) ? cpuErrors.get(name)! : plainError;
+  expect(fusedError).toBeLessThanOrEqual(2 * plain + 1e-6);
+}
+
+it('knows every model', () => {
+  expect(names.length).toBeGreaterThan(0);
+  expect(names.filter(name => !(name in EXPECTED))).toEqual([]);
+});
+
+describe('on cpu', () => {
+  useBackend('cpu');
+  it.each(names)('%s', async name => {
+    const verdict = await judge(readModelCase(name));
+    cpuErrors.set(name, verdict.plainError);
+    expectVerdict(name, verdict);
+  });
+});
+
+for (const backend of ['wasm', 'tensorflow', 'webgpu'] as const) {
+  describeOn(backend, 'models', () => {
+    it.each(names)('%s', async name => expectVerdict(name, await judge(readModelCase(name))));
+  });
+}
+
+for (const backend of ['webgl', 'webgpu'] as const) {
+  describeInPage({backend, module: join(__dirname, 'models_page.ts')}, `models on ${backend} in a page`, page => {
+    it.each(names)('%s', async name => {
+      expectVerdict(name, await page().call<Verdict>('judgeModel', name, packedText(name)));
+    });
+  });
+}

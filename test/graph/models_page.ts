@@ -1,0 +1,8 @@
+/** The page's side of models.test.ts. */
+import {judge} from './judge';
+import type {Verdict} from './judge';
+import {unpack} from './unpack';
+
+export function judgeModel(name: string, text: string): Promise<Verdict> {
+  return judge(unpack(name, text));
+}
