@@ -86,7 +86,7 @@ export class KVCache {
       valueDim = headDim,
       capacity,
       grow = false,
-      pageSize = 256,
+      pageSize = canWriteInPlace() ? 1024 : 256,
       layout = 'BHSD',
     } = options;
     const fail = argumentError('KVCache');
