@@ -3,7 +3,7 @@
  * width, all other letters are batch or heads. An axis that a Reshape merged carries several letters ('bh'); one of size 1
  * that stands for nothing carries none ('').
  */
-import {ONE, divide, multiply, same} from './dims';
+import {ONE, divide, same} from './dims';
 import type {Dim} from './dims';
 import type {Shape} from './rule';
 
@@ -13,6 +13,8 @@ export const ANY = '*';
 
 export class Letters {
   private readonly sizes = new Map<string, Dim>();
+  /** Sizes before a mask was added, where that may have changed them. */
+  private readonly own = new Map<string, Dim>();
   /** letter → the letters that it was split into. */
   private readonly parts = new Map<string, string>();
   private next = 0;
@@ -44,7 +46,12 @@ export class Letters {
 
   /** From here on the letters have the sizes of this tensor: a mask that was added may have made the scores larger. */
   learn(axes: Axes, shape: Shape | undefined): void {
-    this.current(axes).forEach((axis, n) => axis.length === 1 && shape?.[n] && this.sizes.set(axis, shape[n]));
+    this.current(axes).forEach((axis, n) => {
+      if (axis.length !== 1 || !shape?.[n]) return;
+      const before = this.sizes.get(axis);
+      if (before && !this.own.has(axis)) this.own.set(axis, before);
+      this.sizes.set(axis, shape[n]);
+    });
   }
 
   private expand(letter: string): string {
@@ -60,8 +67,17 @@ export class Letters {
   regroup(axes: Axes, from: Shape | undefined, shape: Shape): string[] | undefined {
     const here = new Map<string, Dim>();
     this.current(axes).forEach((axis, n) => axis.length === 1 && from?.[n] && here.set(axis, from[n]));
-    const sized = (letter: string): Dim | undefined => here.get(letter) ?? this.sizes.get(letter);
-    const queue = [...this.current(axes).join('')];
+    const attempt = (sized: (letter: string) => Dim | undefined): string[] | undefined =>
+      this.without([], () => this.fill([...this.current(axes).join('')], shape, sized));
+    // An added mask may have made an axis larger, but only by a whole factor: a Reshape that fits the smaller sizes, and runs,
+    // shows that the factor is 1.
+    return (
+      attempt(letter => here.get(letter) ?? this.sizes.get(letter)) ??
+      attempt(letter => this.own.get(letter) ?? this.sizes.get(letter))
+    );
+  }
+
+  private fill(queue: string[], shape: Shape, sized: (letter: string) => Dim | undefined): string[] | undefined {
     const groups: string[] = [];
     for (const target of shape) {
       let group = '';
@@ -90,16 +106,6 @@ export class Letters {
     if (queue.some(letter => !isOne(sized(letter)))) return undefined;
     if (queue.length > 0 && groups.length > 0) groups[groups.length - 1] += queue.join('');
     return this.current(groups);
-  }
-
-  /** Undefined where a letter of the group has no known size. */
-  groupSize(group: string): Dim | undefined {
-    let size: Dim | null = ONE;
-    for (const letter of group) {
-      const factor = this.sizes.get(letter);
-      size = size && factor ? multiply(size, factor) : null;
-    }
-    return size ?? undefined;
   }
 }
 

@@ -7,6 +7,9 @@ import type {Constants} from './constants';
 import {Emitter} from './emit';
 import type {Emission} from './emit';
 import type {FunctionDef, GraphDef, NodeDef} from './graph_def';
+import {known} from './dims';
+import type {Dim} from './dims';
+import type {Functions} from './patterns/branches';
 import {functionGraph, mainGraph, nodeName} from './graph_view';
 import type {GraphView} from './graph_view';
 import {matchAttention} from './patterns/attention';
@@ -42,23 +45,26 @@ export function fuseAttention(
   const graph = checkedArtifacts(artifacts);
   const constants = constantsOf(artifacts);
   const signatures = [artifacts.signature, artifacts.userDefinedMetadata?.signature];
-  const main = rewrite(mainGraph(graph, signatures, constants), '', options, graph.node);
-  const functions = (graph.library?.function ?? []).map(definition => rewriteFunction(definition, constants, options));
+  const library = new Map((graph.library?.function ?? []).map(definition => [definition.signature.name, definition]));
+  const main = rewrite(mainGraph(graph, signatures, constants), '', options, graph.node, library);
+  const functions = (graph.library?.function ?? []).map(definition =>
+    rewriteFunction(definition, constants, options, library),
+  );
   const report = reportOf([main, ...functions].flatMap(({sites}) => sites));
   if (report.fused === 0) return {artifacts, report};
 
-  const library = functions.some(({sites}) => sites.some(site => site.fused))
+  const rewritten = functions.some(({sites}) => sites.some(site => site.fused))
     ? {library: {...graph.library, function: functions.map(({definition}) => definition)}}
     : {};
-  const topology: GraphDef = {...graph, node: main.nodes, ...library};
+  const topology: GraphDef = {...graph, node: main.nodes, ...rewritten};
   const fused = {...artifacts, modelTopology: topology};
   return {artifacts: options.keepWeights ? fused : withoutUnusedWeights(fused, graph), report};
 }
 
-function rewriteFunction(definition: FunctionDef, constants: Constants, options: FuseOptions) {
+function rewriteFunction(definition: FunctionDef, constants: Constants, options: FuseOptions, library: Functions) {
   const prefix = `${definition.signature.name}/`;
   const nodeDef = definition.nodeDef ?? [];
-  const {nodes, sites} = rewrite(functionGraph(definition, constants), prefix, options, nodeDef);
+  const {nodes, sites} = rewrite(functionGraph(definition, constants), prefix, options, nodeDef, library);
   return {definition: nodes === nodeDef ? definition : {...definition, nodeDef: nodes}, sites};
 }
 
@@ -75,9 +81,12 @@ function rewrite(
   prefix: string,
   options: FuseOptions,
   nodes: NodeDef[],
+  library: Functions,
 ): {nodes: NodeDef[]; sites: Site[]} {
-  const subject = {graph, shapes: inferShapes(graph, options.inputShapes)};
-  const masks = new Masks(subject);
+  const given = Object.entries(options.inputShapes ?? {}).map(([name, shape]) => [name, shape.map(known)]);
+  const shapes = inferShapes(graph, {shapes: Object.fromEntries(given) as Record<string, Dim[]>});
+  const subject = {graph, shapes};
+  const masks = new Masks(subject, library);
   const emitter = new Emitter(graph);
   const sites: Site[] = [];
   let candidates: Candidate[] = [];

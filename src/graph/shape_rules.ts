@@ -223,6 +223,7 @@ export const SHAPE_RULES: Record<string, Rule> = {
 export const SEVERAL_SHAPES: Record<string, (c: Context) => Array<Shape | undefined> | undefined> = {
   Split: split(1, 0),
   SplitV: split(0, 2),
+  Switch: c => [c.shape(0), c.shape(0)],
   Unpack: c => {
     const shape = c.shape(0);
     const axis = axisOf(intAttr(c.node, 'axis') ?? 0, shape?.length ?? 0);

@@ -3,7 +3,7 @@
  * Shape → StridedSlice → Pack → Reshape is followed symbolically (dims.ts). What an op is not known to do stays unknown, and
  * nothing is proved from it.
  */
-import {known, symbol} from './dims';
+import {symbol} from './dims';
 import type {GraphView, Port} from './graph_view';
 import {MAX_VALUES, asNumbers} from './rule';
 import type {Context, Shape} from './rule';
@@ -17,8 +17,18 @@ export interface Shapes {
   value(port: Port | undefined): Shape | undefined;
 }
 
-/** @param given shapes of placeholders by name, where the caller knows more than the graph. */
-export function inferShapes(graph: GraphView, given: Record<string, readonly number[]> = {}): Shapes {
+/** What is known of a graph's placeholders from outside: its caller, or the user. */
+export interface Given {
+  shapes?: Record<string, Shape | undefined>;
+  values?: Record<string, Shape | undefined>;
+  /** Keeps the symbols of one graph apart from those of another. */
+  scope?: string;
+}
+
+export function inferShapes(
+  graph: GraphView,
+  {shapes: givenShapes = {}, values: givenValues = {}, scope = ''}: Given = {},
+): Shapes {
   const shapes = new Map<string, Shape>();
   const values = new Map<string, Shape>();
   const key = (port: Port): string => `${port.node.name}:${port.index}`;
@@ -31,13 +41,17 @@ export function inferShapes(graph: GraphView, given: Record<string, readonly num
       shape: i => of(graph.input(node, i)),
       value: i => value(graph.input(node, i)),
       numbers: i => asNumbers(value(graph.input(node, i))),
-      unknown: axis => symbol(`${n}.${axis}`),
+      unknown: axis => symbol(`${scope}${n}.${axis}`),
     }; // prettier-ignore
-    const fixed = Object.hasOwn(given, node.name) && node.op.startsWith('Placeholder') ? given[node.name] : undefined;
-    const outputs = fixed ? [fixed.map(known)] : (SEVERAL_SHAPES[node.op]?.(c) ?? [SHAPE_RULES[node.op]?.(c)]);
+    const isInput = node.op.startsWith('Placeholder');
+    const fixed = isInput && Object.hasOwn(givenShapes, node.name) ? givenShapes[node.name] : undefined;
+    const outputs = fixed ? [fixed] : (SEVERAL_SHAPES[node.op]?.(c) ?? [SHAPE_RULES[node.op]?.(c)]);
     outputs.forEach((shape, i) => shape && shapes.set(`${node.name}:${i}`, shape));
-    const result = VALUE_RULES[node.op]?.(c);
-    if (result && result.length <= MAX_VALUES) values.set(`${node.name}:0`, result);
+    const result =
+      isInput && Object.hasOwn(givenValues, node.name) ? givenValues[node.name] : VALUE_RULES[node.op]?.(c);
+    if (!result || result.length > MAX_VALUES) continue;
+    // Both outputs of a Switch are its input.
+    for (let i = 0; i < (node.op === 'Switch' ? 2 : 1); i++) values.set(`${node.name}:${i}`, result);
   }
   return {of, value};
 }

@@ -28,6 +28,7 @@ export const VALUE_RULES: Record<string, Rule> = {
   Shape: c => c.shape(0),
   ...rulesFor('Identity Cast Squeeze ExpandDims StopGradient', c => (smallVector(c) ? c.value(0) : undefined)),
   Reshape: valueOfFirst,
+  Switch: valueOfFirst,
   Pack: c => {
     const parts = c.graph.inputs(c.node).map((_, i) => c.value(i));
     return parts.every(part => part?.length === 1) && c.shape(0)?.length === 0

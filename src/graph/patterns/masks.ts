@@ -13,6 +13,8 @@ import type {Port} from '../graph_view';
 import {asNumbers} from '../rule';
 import type {Shape} from '../rule';
 import {stridedSliceAxes} from '../slices';
+import {calledGraph, chosenMask, lengthOverOne, switchCondition} from './branches';
+import type {Functions} from './branches';
 import {constantValues} from './matchers';
 import type {Subject} from './matchers';
 import {OTHER, asPositions, combined, compared, hiddenValue, simplified} from './mask_algebra';
@@ -37,11 +39,14 @@ export class Masks {
 
   private conditions = true;
 
-  constructor(private readonly subject: Subject) {}
+  constructor(
+    private readonly subject: Subject,
+    private readonly functions: Functions = new Map(),
+  ) {}
 
   /** The same without conditions: every mask but a constant is a tensor like any other. */
   unread(): Masks {
-    const plain = new Masks(this.subject);
+    const plain = new Masks(this.subject, this.functions);
     plain.conditions = false;
     return plain;
   }
@@ -100,11 +105,39 @@ export class Masks {
         return this.transposed(inputs, of(0));
       case 'StridedSlice':
         return this.sliced(node, inputs, of(0));
+      case 'Switch':
+        return of(0);
+      case 'If':
+      case 'StatelessIf':
+        return this.conditional(node, inputs);
+      case 'Merge':
+        return this.merged(inputs);
       case 'ConcatV2':
         return this.concatenated(inputs);
       default:
         return OTHER;
     }
+  }
+
+  private conditional(node: NodeDef, inputs: Port[]): Meaning {
+    const [more, one] = ['then_branch', 'else_branch'].map(name => {
+      const definition = this.functions.get(node.attr?.[name]?.func?.name ?? '');
+      if (!definition) return undefined;
+      const {subject, result} = calledGraph(this.subject, definition, inputs.slice(1));
+      return result && {meaning: new Masks(subject).meaning(result), shape: subject.shapes.of(result)};
+    });
+    return (more && one && chosenMask(lengthOverOne(this.subject, inputs[0]), more, one)) ?? OTHER;
+  }
+
+  private merged(inputs: Port[]): Meaning {
+    if (inputs.length !== 2) return OTHER;
+    const branches = inputs.map(port => ({meaning: this.meaning(port), shape: this.subject.shapes.of(port)}));
+    for (const n of [0, 1]) {
+      const length = lengthOverOne(this.subject, switchCondition(this.subject, inputs[n].node));
+      const chosen = chosenMask(length, branches[n], branches[1 - n]);
+      if (chosen) return chosen;
+    }
+    return OTHER;
   }
 
   private constant(port: Port): Meaning {

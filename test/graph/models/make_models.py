@@ -114,9 +114,8 @@ def models():
                     q = tf.reshape(q, [tf.shape(x)[0], n_q, 4, 4]); k, v = k[..., :4], v[..., :4]
                     s = tf.einsum('zqnw,zkw->znqk', q, k) * 0.5 + (1.0 - tf.linalg.band_part(tf.ones((n_q, n_q)), -1, 0)) * -1e9
                     y = tf.reshape(tf.einsum('znqk,zkw->zqnw', tf.nn.softmax(s), v), [tf.shape(x)[0], n_q, 16])
-                elif n == 3:  # repeated key heads
-                    q = heads(q, 4); k, v = heads(k, 4)[:, :2], heads(v, 4)[:, :2]
-                    k, v = (tf.reshape(tf.tile(t[:, :, None], [1, 1, 2, 1, 1]), [tf.shape(x)[0], 4, n_q, 4]) for t in (k, v))
+                elif n == 3:  # one key head repeated for all
+                    q = heads(q, 4); k, v = (tf.tile(heads(t, 4)[:, :1], [1, 4, 1, 1]) for t in (k, v))
                     y = join(tf.nn.softmax(tf.matmul(q, k, transpose_b=True) * 0.5) @ v)
                 elif n == 4:  # softcap
                     q, k, v = heads(q, 2), heads(k, 2), heads(v, 2); s = tf.matmul(q, k, transpose_b=True) * 0.35; y = join(tf.nn.softmax(3.0 * tf.tanh(s / 3.0)) @ v)
