@@ -13,7 +13,11 @@ import type {Implementation} from './implementation';
 /** Rows of a block, over all heads: fewer leave TensorFlow's threads idle, more leave the cache. */
 const BLOCK_ROWS = 256;
 /** Scores of one block may take this much; with many heads a block takes fewer of them. */
-const BLOCK_BYTES = 32 * 2 ** 20;
+const BLOCK_BYTES = 8 * 2 ** 20;
+/** Multiply-adds from which TensorFlow's products make up for what its ops cost to call, three to five of them a block. */
+const WORTH_CALLING = 2 ** 22;
+/** D + Dv from which the products weigh more than TensorFlow's passes for the softmax. */
+const WIDE = 64;
 
 export const blocked: Implementation = {
   name: 'blocked',
@@ -34,7 +38,9 @@ function tidied<T>(f: () => T): T {
 }
 
 function unsupportedOption(problem: AttentionProblem): string | null {
-  const {H, Hkv, Sk, Sq, windowLeft, windowRight, queryOffset, hasQueryOffset} = problem;
+  const {B, H, Hkv, Sk, Sq, D, Dv, windowLeft, windowRight, queryOffset, hasQueryOffset} = problem;
+  if (B * H * Sq * Sk * (D + Dv) < WORTH_CALLING && Sq > 1) return 'so small a call is done by the WebAssembly kernels';
+  if (D + Dv < WIDE) return 'heads this narrow are done by the WebAssembly kernels';
   const absent = (has: unknown, name: string): string | null => (has ? `${name} is done by the WebAssembly kernels` : null);
   const hasWindow = windowLeft >= 0 || windowRight > 0;
   const plainCausal = H === Hkv && !hasQueryOffset && queryOffset >= 0 && queryOffset + Sq <= Sk;
@@ -123,7 +129,15 @@ function unfold({B, layout}: AttentionProblem, x: Tensor, heads: number, length:
 const total = (parts: Tensor[]): Tensor => parts.reduce((a, b) => tf.add(a, b));
 
 function forward({problem, inputs, ignoresLse}: ForwardCall): AttentionResult<TensorInfo> {
-  const {B, H, Hkv, Sq} = problem;
+  const {B, H, Hkv, Sq, windowRight, layout} = problem;
+  const {heads, rows: blockRows} = blockSize(problem);
+  const isOneBlock = heads === B * H && blockRows === Sq && windowRight < 0;
+  if (ignoresLse && isOneBlock && layout === 'BHSD') {
+    // No reshapes: at this size every op counts.
+    const [q, k, v] = [inputs.q, inputs.k, inputs.v] as Tensor[];
+    const weights = tf.softmax(tf.matMul(tf.mul(q, problem.scale), k, false, true));
+    return {output: tf.matMul(weights, v), lse: tf.zeros([B, H, Sq]), lseLow: tf.zeros([B, H, Sq])};
+  }
   const q = tf.mul(fold(problem, inputs.q, H), problem.scale) as Tensor3D;
   const k = fold(problem, inputs.k, Hkv);
   const v = fold(problem, inputs.v, Hkv);

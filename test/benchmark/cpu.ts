@@ -3,10 +3,11 @@
  *
  * npm run bench -- cpu [cpu | wasm | tensorflow] [sizes | options | threads | decode | backward | long]
  *                                       H4, D 64 unless said; verified against float64 first; ratios of one run.
- *                                       CLOCK=cpu counts the process's CPU time, for one thread on a busy machine.
+ *                                       RELAXED=1 has Node 20 enable relaxed SIMD first; CLOCK=cpu counts the process's CPU time, for one thread on a busy machine.
  */
 import '@tensorflow/tfjs';
 import {join} from 'node:path';
+import {setFlagsFromString} from 'node:v8';
 import * as tf from '@tensorflow/tfjs-core';
 import type {Tensor, Tensor4D} from '@tensorflow/tfjs-core';
 import {instantiate} from '../../kernels/wasm/module';
@@ -199,6 +200,7 @@ async function long(): Promise<void> {
 }
 
 async function main(): Promise<void> {
+  if (process.env.RELAXED) setFlagsFromString('--experimental-wasm-relaxed-simd');
   if (backend === 'wasm') {
     const {setWasmPaths} = await import('@tensorflow/tfjs-backend-wasm');
     setWasmPaths(join(require.resolve('@tensorflow/tfjs-backend-wasm'), '../'));
