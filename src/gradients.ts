@@ -2,7 +2,7 @@
  * Gradient configurations. q, k, v, bias and sinks have gradients; each group is computed when tfjs asks for its first member,
  * so a gradient that nobody asks for costs nothing.
  */
-import {engine, keep, mul, sub, sum, tidy, zeros} from '@tensorflow/tfjs-core';
+import {engine, keep, mul, sub, sum, tidy, zeros, zerosLike} from '@tensorflow/tfjs-core';
 import type {GradConfig, NamedAttrMap, Tensor} from '@tensorflow/tfjs-core';
 import type {InputName} from '../kernels/problem';
 import {composedBackward, composedForward} from './backends/composed';
@@ -64,6 +64,7 @@ export const onlineSoftmaxGradient: GradConfig = {
   gradFunc: (dy, [softmax]) => ({
     logits: () =>
       tidy(() => {
+        if (softmax.size === 0) return zerosLike(softmax); // tfjs's sum on webgl takes no empty tensor
         const weighted = mul(dy as Tensor, softmax);
         return sub(weighted, mul(sum(weighted, -1, true), softmax));
       }),

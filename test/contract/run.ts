@@ -47,14 +47,19 @@ export async function runWithGradients(c: AttentionCase, inputs: CaseInputs, att
     const replaced = Object.fromEntries(names.map((name, n) => [name, wrt[n]]));
     const {output, lse} = attention({...tensors, ...replaced});
     kept.push(tf.keep(tf.clone(output)), tf.keep(tf.clone(lse)));
-    const ofLse = tf.sum(tf.mul(tf.reshape(lse, dLse.shape), dLse));
-    return tf.add(tf.sum(tf.mul(output, dOutput)), ofLse);
+    const ofLse = total(tf.mul(tf.reshape(lse, dLse.shape), dLse));
+    return tf.add(total(tf.mul(output, dOutput)), ofLse);
   };
   const gradients = tf.grads(loss)(names.map(name => tensors[name]));
   const read = await Promise.all([...kept, ...gradients].map(tensor => tensor.data()));
   tf.dispose([tensors, dOutput, dLse, kept, gradients]);
   const [output, lse, ...values] = read as Values[];
   return {output, lse, gradients: Object.fromEntries(names.map((name, n) => [name, values[n]]))};
+}
+
+/** The sum, of an empty tensor too, which tfjs's own does not take on webgl. */
+export function total(x: tf.Tensor): tf.Scalar {
+  return tf.sum(x.size === 0 ? tf.concat([tf.reshape(x, [0]), tf.zeros([1])]) : x);
 }
 
 export const runChain = (c: AttentionCase, inputs: CaseInputs): Promise<Run> =>

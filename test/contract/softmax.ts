@@ -6,6 +6,7 @@ import {normalNumbers, sizeOf} from '../inputs';
 import {referenceSoftmax} from '../reference';
 import {check, messageOf} from './contract_test';
 import type {ContractTest} from './contract_test';
+import {total} from './run';
 
 type Edit = (values: Float32Array) => void;
 
@@ -48,7 +49,10 @@ function matches([name, shape, axis, edit]: (typeof CASES)[number]): ContractTes
       edit?.(values);
       const dy = normalNumbers(sizeOf(shape), 5);
       const [logits, weights] = [tf.tensor(values.slice(), shape), tf.tensor(dy.slice(), shape)];
-      const results = [softmaxAndGradient(logits, weights, axis, onlineSoftmax), softmaxAndGradient(logits, weights, axis, chainSoftmax)];
+      const results = [
+        softmaxAndGradient(logits, weights, axis, onlineSoftmax),
+        softmaxAndGradient(logits, weights, axis, chainSoftmax),
+      ];
       const read = await Promise.all(results.flat().map(x => x.data()));
       const sameShape = `${results[0][0].shape}` === `${shape}`;
       tf.dispose([logits, weights, results]);
@@ -66,8 +70,13 @@ function matches([name, shape, axis, edit]: (typeof CASES)[number]): ContractTes
 
 type Softmax = (logits: tf.Tensor, axis: number) => tf.Tensor;
 
-function softmaxAndGradient(logits: tf.Tensor, weights: tf.Tensor, axis: number, softmax: Softmax): [tf.Tensor, tf.Tensor] {
-  return [softmax(logits, axis), tf.grad(x => tf.sum(tf.mul(softmax(x, axis), weights)))(logits)];
+function softmaxAndGradient(
+  logits: tf.Tensor,
+  weights: tf.Tensor,
+  axis: number,
+  softmax: Softmax,
+): [tf.Tensor, tf.Tensor] {
+  return [softmax(logits, axis), tf.grad(x => total(tf.mul(softmax(x, axis), weights)))(logits)];
 }
 
 /** From plain ops, over any axis, which tf.softmax does not take. */
@@ -82,7 +91,12 @@ function chainSoftmax(logits: tf.Tensor, axis: number): tf.Tensor {
 }
 
 function gradientOf(shape: number[], axis: number, softmax: Float64Array, dy: Float32Array): Float64Array {
-  const weighted = alongAxis(shape, axis, softmax.map((p, n) => p * dy[n]), row => row.map(() => row.reduce((a, b) => a + b, 0)));
+  const weighted = alongAxis(
+    shape,
+    axis,
+    softmax.map((p, n) => p * dy[n]),
+    row => row.map(() => row.reduce((a, b) => a + b, 0)),
+  );
   return softmax.map((p, n) => p * (dy[n] - weighted[n]));
 }
 
@@ -138,7 +152,10 @@ const complaints: ContractTest = {
     for (const [argument, fragment, work] of wrong) {
       const message = messageOf(work);
       const start = `Argument '${argument}' passed to 'onlineSoftmax' must `;
-      check(message.startsWith(start) && message.includes(', but got '), `'${message}' does not say '${start}…, but got …'`);
+      check(
+        message.startsWith(start) && message.includes(', but got '),
+        `'${message}' does not say '${start}…, but got …'`,
+      );
       check(message.includes(fragment), `'${message}' does not name ${fragment}`);
     }
     check(tf.memory().numTensors === before, 'an error leaves tensors behind');
