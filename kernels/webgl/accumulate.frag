@@ -5,6 +5,7 @@ uniform sampler2DArray uWeights;
 uniform sampler2DArray uState;
 #if FORWARD
 uniform sampler2DArray uStatistics;
+uniform sampler2DArray uStatisticsBefore;
 #endif
 uniform STAGED uValues;
 uniform ivec3 uOtherSide; // as in tile.frag
@@ -34,8 +35,8 @@ void main() {
 #define CLEAR(c) sums[c] = vec4(0.0);
   FOR_LANES(CLEAR)
 #if FORWARD
-  vec4 rowMax = texelFetch(uStatistics, ivec3(at.x, head, 0), 0);
-  vec4 factor = texelFetch(uStatistics, ivec3(at.x, head, 2), 0);
+  vec4 rowMax = merged_max(uStatistics, at.x, head);
+  vec4 factor = uIsFirst == 1 ? vec4(0.0) : rescaling(merged_max(uStatisticsBefore, at.x, head), rowMax);
 #define CONTINUE(c) sums[c] = factor * texelFetch(uState, ivec3(at, c), 0);
 #else
 #define CONTINUE(c) sums[c] = texelFetch(uState, ivec3(at, c), 0);
@@ -57,9 +58,9 @@ void main() {
       kept[lane] = factors[0]; kept[lane + 1] = factors[1]; kept[lane + 2] = factors[2]; kept[lane + 3] = factors[3]; \
     }
     FOR_FOURS(KEEP)
-#define WEIGH(lane) weight = mix(exp(weight - rowMax), vec4(0.0), is_hidden(weight)) * kept[lane];
+#define WEIGH(lane) weight = rescaling(weight, rowMax) * kept[lane];
 #elif FORWARD
-#define WEIGH(lane) weight = mix(exp(weight - rowMax), vec4(0.0), is_hidden(weight));
+#define WEIGH(lane) weight = rescaling(weight, rowMax);
 #else
 #define WEIGH(lane)
 #endif

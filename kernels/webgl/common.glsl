@@ -44,6 +44,49 @@ float load_packed(sampler2D values, ivec4 shape, int index) {
   return (column & 1) == 0 ? pair.x : pair.y;
 }
 
+// Four values in a row, addressed once.
+vec4 load_four_unpacked(sampler2D values, ivec4 shape, int index) {
+  int at = index + shape.y;
+  int y = at / shape.x;
+  int x = at - y * shape.x;
+  ivec4 xs = x + ivec4(0, 1, 2, 3);
+  ivec4 ys = ivec4(y);
+  for (int c = 1; c < 4; c++) {
+    if (xs[c] >= shape.x) {
+      int rows = xs[c] / shape.x; // more than one in a texture narrower than 4
+      xs[c] -= rows * shape.x;
+      ys[c] += rows;
+    }
+  }
+  return vec4(
+    texelFetch(values, ivec2(xs.x, ys.x), 0).x,
+    texelFetch(values, ivec2(xs.y, ys.y), 0).x,
+    texelFetch(values, ivec2(xs.z, ys.z), 0).x,
+    texelFetch(values, ivec2(xs.w, ys.w), 0).x
+  );
+}
+
+vec4 load_four_packed(sampler2D values, ivec4 shape, int index) {
+  int flatRow = index / shape.w;
+  int column = index - flatRow * shape.w;
+  if ((column & 1) == 1 || column + 3 >= shape.w) {
+    return vec4(
+      load_packed(values, shape, index),
+      load_packed(values, shape, index + 1),
+      load_packed(values, shape, index + 2),
+      load_packed(values, shape, index + 3)
+    );
+  }
+  int batch = flatRow / shape.z;
+  int row = flatRow - batch * shape.z;
+  int at = (batch * ((shape.z + 1) >> 1) + (row >> 1)) * ((shape.w + 1) >> 1) + (column >> 1);
+  int y = at / shape.x;
+  int x = at - y * shape.x;
+  vec4 first = texelFetch(values, ivec2(x, y), 0);
+  vec4 second = texelFetch(values, x + 1 < shape.x ? ivec2(x + 1, y) : ivec2(0, y + 1), 0);
+  return (row & 1) == 0 ? vec4(first.xy, second.xy) : vec4(first.zw, second.zw);
+}
+
 // A pass that makes tiles has LANES targets. Their arrays are indexed by constants only: a dynamic index would move them out
 // of registers.
 #if LANES == 8

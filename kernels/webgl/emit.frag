@@ -23,7 +23,7 @@ float value(int b, int h, int row, int channel) {
   float sum = texelFetch(uState, ivec3(tile, head * CHANNEL_GROUPS + group, channel - group * LANES), 0)[lane];
 #if FORWARD
   float rowSum = texelFetch(uStatistics, ivec3(tile, head, 1), 0)[lane];
-  if (texelFetch(uStatistics, ivec3(tile, head, 3), 0)[lane] > 0.0) return not_a_number();
+  if (texelFetch(uStatistics, ivec3(tile, head, 2), 0)[lane] > 0.0) return not_a_number();
   return rowSum == 0.0 ? 0.0 : sum / rowSum;
 #else
   return sum * uFactor;

@@ -18,7 +18,7 @@ void main() {
   ivec2 place = ivec2(row >> 2, head);
   float rowMax = texelFetch(uStatistics, ivec3(place, 0), 0)[lane];
   float rowSum = texelFetch(uStatistics, ivec3(place, 1), 0)[lane];
-  bool poisoned = texelFetch(uStatistics, ivec3(place, 3), 0)[lane] > 0.0;
+  bool poisoned = texelFetch(uStatistics, ivec3(place, 2), 0)[lane] > 0.0;
 #if LOW_PART
   float result = rowMax - texelFetch(uLse, at, 0).x + log(rowSum);
   if (poisoned || rowSum == 0.0) result = 0.0;

@@ -55,6 +55,8 @@ export interface Blocks {
 }
 
 export const TILE_ROWS = 4;
+/** Fragments that share the statistics of a tile's rows. */
+export const SEGMENTS = 4;
 const BLOCK_ROWS = 512;
 /** Fragments that draw one block: at most 64 MiB of scores with 8 render targets. */
 const CHUNK_FRAGMENTS = 2 ** 19;
@@ -71,7 +73,12 @@ export function planBlocks({otherRows}: Sides, {textureSize, lanes}: WebGLLimits
   const count = Math.max(1, Math.ceil(otherRows / longest));
   const groups = Math.max(1, Math.ceil(otherRows / count / lanes));
   const rows = groups * lanes;
-  return {groups, rows, count: Math.max(1, Math.ceil(otherRows / rows)), perSpan: Math.max(1, Math.floor(textureSize / rows))};
+  return {
+    groups,
+    rows,
+    count: Math.max(1, Math.ceil(otherRows / rows)),
+    perSpan: Math.max(1, Math.floor(textureSize / rows)),
+  };
 }
 
 export function planParts(sides: Sides, {textureSize}: WebGLLimits): Part[] {
@@ -99,7 +106,8 @@ export function planChunks(
   const headsAtOnce = Math.max(1, Math.min(Math.floor(textureSize / groups), Math.floor(columns / tilesAtOnce)));
   const chunks: Chunk[] = [];
   for (const [firstHead, heads] of evenRanges(part.heads, headsAtOnce)) {
-    for (const [firstTile, tiles] of evenRanges(part.tiles, tilesAtOnce)) chunks.push({firstTile, tiles, firstHead, heads});
+    for (const [firstTile, tiles] of evenRanges(part.tiles, tilesAtOnce))
+      chunks.push({firstTile, tiles, firstHead, heads});
   }
   return chunks;
 }

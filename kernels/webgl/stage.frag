@@ -13,7 +13,17 @@ uniform ivec4 uLengthsShape;
 #endif
 
 // Beyond WIDTH, and beyond the rows that exist, stands 0 and not what the tensor holds: it may be NaN.
-#define LOAD(c) (exists && first + c < WIDTH ? LOAD_SOURCE(uSource, uSourceShape, base + first + c) * uFactor : 0.0)
+vec4 load(bool exists, int base, int channel) {
+  if (!exists || channel >= WIDTH) return vec4(0.0);
+#if WIDTH % 4 == 0
+  return LOAD_FOUR_SOURCE(uSource, uSourceShape, base + channel) * uFactor;
+#else
+  vec4 values = vec4(0.0);
+  for (int c = 0; c < min(4, WIDTH - channel); c++) values[c] = LOAD_SOURCE(uSource, uSourceShape, base + channel + c) * uFactor;
+  return values;
+#endif
+}
+
 #if HALF
 layout(location = 0) out uvec4 target;
 #else
@@ -37,15 +47,11 @@ void main() {
   bool exists = row < rows;
   int base = b * uStrides.x + (head - b * uHeads.z) * uStrides.y + row * uStrides.z;
 #if HALF
-  int first = (at.y - headInTexture * TEXELS_STAGED) * 8;
-  target = uvec4(
-    packHalf2x16(vec2(LOAD(0), LOAD(1))),
-    packHalf2x16(vec2(LOAD(2), LOAD(3))),
-    packHalf2x16(vec2(LOAD(4), LOAD(5))),
-    packHalf2x16(vec2(LOAD(6), LOAD(7)))
-  );
+  int channel = (at.y - headInTexture * TEXELS_STAGED) * 8;
+  vec4 low = load(exists, base, channel);
+  vec4 high = load(exists, base, channel + 4);
+  target = uvec4(packHalf2x16(low.xy), packHalf2x16(low.zw), packHalf2x16(high.xy), packHalf2x16(high.zw));
 #else
-  int first = (at.y - headInTexture * TEXELS_STAGED) * 4;
-  target = vec4(LOAD(0), LOAD(1), LOAD(2), LOAD(3));
+  target = load(exists, base, (at.y - headInTexture * TEXELS_STAGED) * 4);
 #endif
 }

@@ -13,7 +13,10 @@ async function main(): Promise<void> {
   const page = await openPage({backend: 'webgl', module: join(__dirname, 'webgl_page.ts')});
   try {
     page.page.on('console', message => console.log(message.text()));
-    const {gpu, rows} = await page.call<{gpu: string; rows: Row[]}>('main', args.length > 0 ? args : ['512', '1024', 'backward']);
+    const {gpu, rows} = await page.call<{gpu: string; rows: Row[]}>(
+      'main',
+      args.length > 0 ? args : ['512', '1024', 'backward'],
+    );
     console.log(gpu);
     console.table(rows.map(({n, name, ms}) => ({N: n, name, ms: Number(ms.toPrecision(4))})));
   } finally {

@@ -1,5 +1,6 @@
 /** The measurements of webgl.ts, inside a page: main(['1024', …]) for the sizes, H8 D64. Also runs by itself on a GPU machine. */
 import * as tf from '@tensorflow/tfjs-core';
+import '@tensorflow/tfjs-core/dist/register_all_gradients';
 import '@tensorflow/tfjs-backend-webgl';
 import type {Tensor, Tensor4D} from '@tensorflow/tfjs-core';
 import {flashAttention} from '../../src';
@@ -140,7 +141,9 @@ export async function main(args: string[]): Promise<{gpu: string; rows: Row[]}> 
   const add = (more: Row[]): void => {
     const base = more[0].ms;
     for (const {n, name, ms, fastest, slowest} of more) {
-      console.log(`N ${n} ${name}: ${ms.toFixed(3)} ms (${fastest.toFixed(3)}–${slowest.toFixed(3)}), ${(base / ms).toFixed(2)}×`);
+      console.log(
+        `N ${n} ${name}: ${ms.toFixed(3)} ms (${fastest.toFixed(3)}–${slowest.toFixed(3)}), ${(base / ms).toFixed(2)}×`,
+      );
     }
     rows.push(...more);
   };

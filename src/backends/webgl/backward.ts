@@ -43,7 +43,13 @@ function gradientOfQueries(call: BackwardCall, kernelBackend: KernelBackend): Te
   const {problem} = call;
   const backward = new Backward(call, kernelBackend, false);
   const {q, k, v, dOutput} = backward;
-  const dq: Gradient = {mode: MODES.derivatives, values: 0, width: problem.D, factor: problem.scale, shape: shapesOf(problem).q};
+  const dq: Gradient = {
+    mode: MODES.derivatives,
+    values: 0,
+    width: problem.D,
+    factor: problem.scale,
+    shape: shapesOf(problem).q,
+  };
   return gather(backward, [q, dOutput], [k, v], [dq]);
 }
 
@@ -121,7 +127,13 @@ function gatherPart(
       const values = [textures.uOther, textures.uOtherGradient];
       gradients.forEach(({width, values: which}, n) => {
         const groups = call.channelGroups(width);
-        call.draw(passes[n].weights, weights.framebuffer, [0, 0, chunk.tiles, chunk.heads * blocks.groups], uniforms, textures);
+        call.draw(
+          passes[n].weights,
+          weights.framebuffer,
+          [0, 0, chunk.tiles, chunk.heads * blocks.groups],
+          uniforms,
+          textures,
+        );
         call.draw(
           passes[n].sums, to[n].framebuffer, [chunk.firstTile, chunk.firstHead * groups, chunk.tiles, chunk.heads * groups], uniforms,
           {uWeights: weights, uState: step.index === 0 ? call.noArray() : from[n], uValues: values[which]},

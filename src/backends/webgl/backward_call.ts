@@ -14,7 +14,11 @@ import type {HeadRange, Pass, Reads, RowOrder, StageSource, Step} from './passes
 import {viewTensor} from './textures';
 import type {TensorTarget} from './textures';
 
-export function sidesOfBackward({B, H, Hkv, Sq, Sk, D, Dv}: AttentionProblem, tilesOfKeys: boolean, lanes: number): Sides {
+export function sidesOfBackward(
+  {B, H, Hkv, Sq, Sk, D, Dv}: AttentionProblem,
+  tilesOfKeys: boolean,
+  lanes: number,
+): Sides {
   const widest = Math.ceil(Math.max(D, Dv) / lanes);
   return {
     heads: B * (tilesOfKeys ? Hkv : H),
@@ -143,4 +147,3 @@ export class StagedBlocks {
     return {...this.tiles, ...this.others};
   }
 }
-

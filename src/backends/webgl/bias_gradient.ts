@@ -79,7 +79,9 @@ class BiasGradient {
       const size = [1, chunk.heads, rows, columns];
       const step = steps.get(block);
       const shape = size.map((n, axis) => (this.shape[axis] === 1 ? 1 : n));
-      return step ? this.ofStep(part, step, size, staged) : tfjsKernel('Fill', backend, {}, {shape, value: 0, dtype: 'float32'});
+      return step
+        ? this.ofStep(part, step, size, staged)
+        : tfjsKernel('Fill', backend, {}, {shape, value: 0, dtype: 'float32'});
     };
     // Along a broadcast axis of keys, unseen blocks add nothing.
     return this.join(3, this.shape[3] === 1 ? [...steps.keys()] : range(blocks.count), ofBlock);
@@ -93,7 +95,10 @@ class BiasGradient {
     const {info} = this.run(() => {
       const textures = staged.texturesOf(step);
       const weights = call.array(chunk.tiles, chunk.heads * blocks.groups, device.lanes);
-      const target = call.tensor([1, h === 1 ? 1 : heads, i === 1 && !this.sumsRowsLater ? 1 : rows, j === 1 ? 1 : columns], false);
+      const target = call.tensor(
+        [1, h === 1 ? 1 : heads, i === 1 && !this.sumsRowsLater ? 1 : rows, j === 1 ? 1 : columns],
+        false,
+      );
       const uniforms = {...call.placeUniforms(part, step), uTarget: [target.width, heads, rows, columns]};
       const at = [0, 0, chunk.tiles, chunk.heads * blocks.groups] as const;
       call.draw(this.derivatives, weights.framebuffer, at, uniforms, textures);

@@ -2,12 +2,14 @@
 import {env} from '@tensorflow/tfjs-core';
 import type {KernelBackend, TensorInfo} from '@tensorflow/tfjs-core';
 import {shapesOf, stridesOf} from '../../../kernels/problem';
-import {planParts} from '../../../kernels/webgl/plan';
+import {planParts, SEGMENTS} from '../../../kernels/webgl/plan';
 import type {Part, Sides} from '../../../kernels/webgl/plan';
 import accumulate from '../../../kernels/webgl/accumulate.frag';
 import emit from '../../../kernels/webgl/emit.frag';
 import lse from '../../../kernels/webgl/lse.frag';
+import merge from '../../../kernels/webgl/merge.frag';
 import statistics from '../../../kernels/webgl/statistics.frag';
+import statisticsCommon from '../../../kernels/webgl/statistics.glsl';
 import tile from '../../../kernels/webgl/tile.frag';
 import type {AttentionProblem} from '../../../kernels/problem';
 import type {AttentionResult, ForwardCall} from '../../op/kernels';
@@ -17,6 +19,8 @@ import {Call, viewInputs} from './passes';
 import type {Pass, StageSource} from './passes';
 import type {TensorTarget, TextureArray} from './textures';
 
+/** Layers of statistics: rowMax, rowSum, poison. */
+const STATISTICS = 3;
 /** tile.frag's modes. */
 export const MODES = {scores: 0, probabilities: 1, derivatives: 2} as const;
 /** The option tensors that decide which places of the scores are visible by position. */
@@ -26,12 +30,13 @@ export const SCORES = [...POSITION, 'bias', 'mask', 'alibiSlopes', 'querySegment
 
 export function sidesOfForward({B, H, Sq, Sk, D, Dv}: AttentionProblem, lanes: number): Sides {
   const texels = Math.ceil(Math.max(D, Dv) / lanes) * (lanes / 4);
-  return {heads: B * H, rows: Sq, otherRows: Sk, texels, channelGroups: Math.ceil(Dv / lanes)};
+  return {heads: B * H, rows: Sq, otherRows: Sk, texels, channelGroups: Math.max(SEGMENTS, Math.ceil(Dv / lanes))};
 }
 
 interface Passes {
   scores: Pass;
   statistics: Pass;
+  merge: Pass;
   sums: Pass;
   output: Pass;
   lse: Pass;
@@ -86,9 +91,18 @@ function makePasses(call: Call, packed: boolean): Passes {
   const key = {TEXELS: call.texels(D), TEXELS_STAGED: call.staged(D)};
   return {
     scores: call.pass(tile, {MODE: MODES.scores, WITH_CAP: 0, ...key}, SCORES),
-    statistics: call.pass(statistics, {}, [...POSITION, 'sinks']),
-    sums: call.pass(accumulate, {FORWARD: 1, TEXELS_PER_GROUP: call.half ? 1 : call.device.lanes / 4, ...value}, POSITION),
-    output: call.bare(emit, {FORWARD: 1, PACKED: Number(packed), ROWS_BEFORE_HEADS: Number(layout === 'BSHD'), ...value}, {}),
+    statistics: call.pass(statisticsCommon + statistics, {SEGMENTS}, [...POSITION, 'sinks']),
+    merge: call.bare(statisticsCommon + merge, {SEGMENTS}, {}),
+    sums: call.pass(
+      statisticsCommon + accumulate,
+      {FORWARD: 1, SEGMENTS, TEXELS_PER_GROUP: call.half ? 1 : call.device.lanes / 4, ...value},
+      POSITION,
+    ),
+    output: call.bare(
+      emit,
+      {FORWARD: 1, PACKED: Number(packed), ROWS_BEFORE_HEADS: Number(layout === 'BSHD'), ...value},
+      {},
+    ),
     lse: call.bare(lse, {LOW_PART: 0}, {}),
     lseLow: call.bare(lse, {LOW_PART: 1}, {}),
   };
@@ -98,7 +112,7 @@ function forwardPart(call: Call, passes: Passes, part: Part, q: StageSource, k: 
   const {problem, blocks, device} = call;
   const channelGroups = call.channelGroups(problem.Dv);
   const newSums = (): Sums => ({
-    statistics: call.array(part.tiles, part.heads, 4),
+    statistics: call.array(part.tiles, part.heads * SEGMENTS, STATISTICS),
     output: call.array(part.tiles, part.heads * channelGroups, device.lanes),
   });
   const tiles = call.stageTiles(q, part);
@@ -124,13 +138,13 @@ function forwardPart(call: Call, passes: Passes, part: Part, q: StageSource, k: 
         passes.scores, scores.framebuffer, [0, 0, chunk.tiles, chunk.heads * blocks.groups], uniforms, {uTile: tiles, uOther: keys!},
       ); // prettier-ignore
       call.draw(
-        passes.statistics, to.statistics.framebuffer, [chunk.firstTile, chunk.firstHead, chunk.tiles, chunk.heads],
+        passes.statistics, to.statistics.framebuffer, [chunk.firstTile, chunk.firstHead * SEGMENTS, chunk.tiles, chunk.heads * SEGMENTS],
         uniforms, {uScores: scores, uState: previous(from?.statistics)},
       ); // prettier-ignore
       call.draw(
         passes.sums, to.output.framebuffer,
         [chunk.firstTile, chunk.firstHead * channelGroups, chunk.tiles, chunk.heads * channelGroups],
-        uniforms, {uWeights: scores, uState: previous(from?.output), uStatistics: to.statistics, uValues: values!},
+        uniforms, {uWeights: scores, uState: previous(from?.output), uStatistics: to.statistics, uStatisticsBefore: previous(from?.statistics), uValues: values!},
       ); // prettier-ignore
       device.finishStep();
     }
@@ -149,8 +163,15 @@ function emitPart(
 ): void {
   const {H, Sq, Dv} = call.problem;
   const uSource = [part.firstRow, part.rows, part.firstHead, part.heads];
-  const statistics = {uStatistics: sums.statistics};
-  call.fill(passes.output, output, {uTarget: [output.width, H, Sq, Dv], uSource, uFactor: 1}, {...statistics, uState: sums.output});
+  const merged = call.array(part.tiles, part.heads, STATISTICS);
+  call.draw(passes.merge, merged.framebuffer, [0, 0, part.tiles, part.heads], {}, {uStatistics: sums.statistics});
+  const statistics = {uStatistics: merged};
+  call.fill(
+    passes.output,
+    output,
+    {uTarget: [output.width, H, Sq, Dv], uSource, uFactor: 1},
+    {...statistics, uState: sums.output},
+  );
   call.fill(passes.lse, lseTensor, {uTarget: [lseTensor.width, 1, Sq, 1], uSource}, statistics);
   call.fill(passes.lseLow, lseLow, {uTarget: [lseLow.width, 1, Sq, 1], uSource}, {...statistics, uLse: lseTensor});
 }

@@ -1,7 +1,7 @@
 /** Backend `webgl`: fused attention in fragment shaders, on WebGL 2 with float32 render targets. */
 import type {KernelBackend} from '@tensorflow/tfjs-core';
 import type {AttentionProblem} from '../../../kernels/problem';
-import {planBlocks, planChunks, planParts, TILE_ROWS, widthReason} from '../../../kernels/webgl/plan';
+import {planBlocks, planChunks, planParts, SEGMENTS, TILE_ROWS, widthReason} from '../../../kernels/webgl/plan';
 import type {Implementation, Plan} from '../implementation';
 import {backward} from './backward';
 import {contextReason, deviceOf} from './device';
@@ -35,7 +35,7 @@ function plan(problem: AttentionProblem, backend: KernelBackend): Plan {
     part.heads * part.tiles * TILE_ROWS * sides.texels + // q
     2 * part.heads * rows * sides.texels + // k and v, at most
     chunk.heads * chunk.tiles * blocks.groups * limits.lanes + // scores
-    2 * part.heads * part.tiles * (sides.channelGroups * limits.lanes + 4); // sums and statistics, twice
+    2 * part.heads * part.tiles * (sides.channelGroups * limits.lanes + 3 * SEGMENTS); // sums and statistics, twice
   // A block of keys stays in the cache while all rows pass over it: `queries` would say that each tile reads it anew.
   const tiles = {rows: TILE_ROWS, keys: limits.lanes, block: blocks.rows};
   return {tiles, extraBytes: texels * BYTES_PER_TEXEL, scoresInMainMemory: true};

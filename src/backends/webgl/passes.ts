@@ -124,7 +124,10 @@ export class Call {
   bare(shader: string, constants: Constants, reads: Reads): Pass {
     const header = glslHeader({LANES: this.device.lanes, HALF: Number(this.half), ...constants});
     const entries = Object.entries(reads);
-    const loads = entries.map(([name, {packed}]) => `#define LOAD_${snake(name)} ${packed ? 'load_packed' : 'load_unpacked'}\n`);
+    const loads = entries.map(([name, {packed}]) => {
+      const kind = packed ? 'packed' : 'unpacked';
+      return `#define LOAD_${snake(name)} load_${kind}\n#define LOAD_FOUR_${snake(name)} load_four_${kind}\n`;
+    });
     return {
       program: this.device.program(`#version 300 es\n${header}${loads.join('')}${common}\n${shader}`),
       uniforms: Object.fromEntries(entries.map(([name, {shape}]) => [`u${name}Shape`, shape])),
@@ -132,7 +135,13 @@ export class Call {
     };
   }
 
-  draw(pass: Pass, target: WebGLFramebuffer | Texture, at: Rectangle, uniforms: UniformValues, textures: Textures = {}): void {
+  draw(
+    pass: Pass,
+    target: WebGLFramebuffer | Texture,
+    at: Rectangle,
+    uniforms: UniformValues,
+    textures: Textures = {},
+  ): void {
     this.device.draw(pass.program, target, at, {...pass.uniforms, ...uniforms}, {...pass.textures, ...textures});
   }
 
@@ -201,7 +210,9 @@ export class Call {
     if (lengths) reads.Lengths = lengths;
     const staged = this.staged(width);
     const pass = this.bare(stage, {WIDTH: width, TEXELS_STAGED: staged, HAS_LENGTHS: Number(Boolean(lengths))}, reads);
-    const target = this.half ? this.array(columns, heads.count * staged, 1, true) : this.staging(columns, heads.count * staged);
+    const target = this.half
+      ? this.array(columns, heads.count * staged, 1, true)
+      : this.staging(columns, heads.count * staged);
     this.draw(pass, 'framebuffer' in target ? target.framebuffer : target, [0, 0, columns, heads.count * staged], {
       uStrides: [strides.batch, strides.head, strides.row],
       uRows: [count, lanes, firstRow, rows],
@@ -286,7 +297,10 @@ export interface StageSource {
 }
 
 /** The inputs as shaders read them; uploads what is on the host, so it must come before any draw. */
-export function viewInputs(backend: Backend, inputs: AttentionInputs<TensorInfo>): Partial<Record<keyof typeof inputs, TensorView>> {
+export function viewInputs(
+  backend: Backend,
+  inputs: AttentionInputs<TensorInfo>,
+): Partial<Record<keyof typeof inputs, TensorView>> {
   const present = Object.entries(inputs).filter(([, info]) => info !== undefined) as Array<[string, TensorInfo]>;
   return Object.fromEntries(present.map(([name, info]) => [name, viewTensor(backend, info)]));
 }

@@ -25,7 +25,13 @@ export function onlineSoftmax(logits: TensorInfo, kernelBackend: KernelBackend):
     const sums = newStaging(device, backend, width, height);
     const uniforms = {uSizes: [rows, classes, segments, perSegment], uLogitsShape: view.shape};
     const widths = {uWidth: width, uWidths: [width, output.width]};
-    device.draw(device.program(source(statistics)), sums, [0, 0, width, height], {...uniforms, ...widths}, {uLogits: view});
+    device.draw(
+      device.program(source(statistics)),
+      sums,
+      [0, 0, width, height],
+      {...uniforms, ...widths},
+      {uLogits: view},
+    );
     device.draw(
       device.program(source(normalise)), output, [0, 0, output.width, output.height],
       {...uniforms, ...widths}, {uLogits: view, uStatistics: sums},

@@ -75,8 +75,8 @@ interface TextureCounts {
 }
 
 const BYTES_PER_TEXEL = 16;
-/** Free arrays that are kept for the next call. */
-const MOST_FREE = 8;
+/** Free arrays are kept for the next call up to this many bytes; the oldest go first. */
+const MOST_FREE_BYTES = 2 ** 28;
 
 export class ArrayPool {
   private free: TextureArray[] = [];
@@ -102,7 +102,9 @@ export class ArrayPool {
     this.free.push(array);
     const threshold = env().getNumber('WEBGL_DELETE_TEXTURE_THRESHOLD');
     const isOver = (): boolean => threshold !== -1 && counts._numBytesAllocated > threshold;
-    while (this.free.length > MOST_FREE || (this.free.length > 0 && isOver())) this.destroy(counts, this.free.shift()!);
+    const freeBytes = (): number => this.free.reduce((sum, {bytes}) => sum + bytes, 0);
+    while (this.free.length > 0 && (isOver() || freeBytes() > MOST_FREE_BYTES))
+      this.destroy(counts, this.free.shift()!);
   }
 
   private create(key: string, width: number, height: number, layers: number, uints: boolean): TextureArray {
@@ -118,7 +120,9 @@ export class ArrayPool {
     const framebuffer = gl.createFramebuffer()!;
     gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
     const attachments = Array.from({length: layers}, (_, layer) => gl.COLOR_ATTACHMENT0 + layer);
-    attachments.forEach((attachment, layer) => gl.framebufferTextureLayer(gl.FRAMEBUFFER, attachment, texture, 0, layer));
+    attachments.forEach((attachment, layer) =>
+      gl.framebufferTextureLayer(gl.FRAMEBUFFER, attachment, texture, 0, layer),
+    );
     gl.drawBuffers(attachments);
     return {texture, target, framebuffer, bytes: width * height * layers * BYTES_PER_TEXEL, key};
   }

@@ -1,0 +1,110 @@
+/** The cuts of a WebGL call: everything is covered once, and every texture fits, whatever the device's limits. */
+import * as fc from 'fast-check';
+import {attentionProblem, visibleKeys} from '../../kernels/problem';
+import {blocksSeen, planBlocks, planChunks, planParts, planSoftmax, TILE_ROWS} from '../../kernels/webgl/plan';
+import type {Sides, WebGLLimits} from '../../kernels/webgl/plan';
+
+const limits = fc.record({
+  textureSize: fc.constantFrom(8, 24, 100, 4096, 16384),
+  lanes: fc.constantFrom(4 as const, 8 as const),
+});
+const sides: fc.Arbitrary<Sides> = fc.record({
+  heads: fc.integer({min: 1, max: 300}),
+  rows: fc.integer({min: 1, max: 20000}),
+  otherRows: fc.integer({min: 1, max: 20000}),
+  texels: fc.integer({min: 1, max: 8}),
+  channelGroups: fc.integer({min: 1, max: 8}),
+});
+
+const chunksOf = (s: Sides, l: WebGLLimits, isWindowed: boolean) =>
+  planParts(s, l).map(part => ({part, chunks: planChunks(part, planBlocks(s, l), l, isWindowed)}));
+
+it('covers every tile of every head once', () => {
+  fc.assert(
+    fc.property(sides, limits, fc.boolean(), (s, l, isWindowed) => {
+      fc.pre(s.heads * s.rows < 50000);
+      const seen = new Uint8Array(s.heads * Math.ceil(s.rows / TILE_ROWS));
+      for (const {part, chunks} of chunksOf(s, l, isWindowed)) {
+        for (const chunk of chunks) {
+          for (let h = 0; h < chunk.heads; h++) {
+            for (let t = 0; t < chunk.tiles; t++) {
+              const head = part.firstHead + chunk.firstHead + h;
+              seen[head * Math.ceil(s.rows / TILE_ROWS) + part.firstRow / TILE_ROWS + chunk.firstTile + t]++;
+            }
+          }
+        }
+      }
+      expect(seen.every(n => n === 1)).toBe(true);
+    }),
+  );
+});
+
+it('keeps every texture within the device and a block within 512 rows and 64 MiB', () => {
+  fc.assert(
+    fc.property(sides, limits, fc.boolean(), (s, l, isWindowed) => {
+      const blocks = planBlocks(s, l);
+      expect(blocks.rows).toBeLessThanOrEqual(512);
+      expect(blocks.rows * blocks.count).toBeGreaterThanOrEqual(s.otherRows);
+      const sizes = [blocks.rows * Math.min(blocks.perSpan, blocks.count)];
+      for (const {part, chunks} of chunksOf(s, l, isWindowed)) {
+        sizes.push(part.tiles * TILE_ROWS, part.heads * s.texels, part.heads * s.channelGroups);
+        for (const chunk of chunks) {
+          sizes.push(chunk.tiles, chunk.heads * blocks.groups);
+          expect(chunk.tiles * chunk.heads * blocks.groups * l.lanes * 16).toBeLessThanOrEqual(2 ** 26);
+        }
+      }
+      expect(Math.max(...sizes)).toBeLessThanOrEqual(l.textureSize);
+    }),
+  );
+});
+
+it('skips a block only where no row of the chunk sees a key of it', () => {
+  const size = fc.integer({min: 1, max: 60});
+  const bound = fc.integer({min: -1, max: 30});
+  fc.assert(
+    fc.property(
+      size,
+      size,
+      bound,
+      bound,
+      fc.integer({min: -70, max: 70}),
+      fc.boolean(),
+      (Sq, Sk, left, right, offset, ofKeys) => {
+        const specs = {q: spec(Sq), k: spec(Sk), v: spec(Sk)};
+        const problem = attentionProblem('flashAttention', specs, {window: [left, right], queryOffset: offset});
+        const rows = ofKeys ? Sk : Sq;
+        const blocks = planBlocks(
+          {heads: 1, rows, otherRows: ofKeys ? Sq : Sk, texels: 1, channelGroups: 1},
+          {textureSize: 16, lanes: 4},
+        );
+        for (let first = 0; first < rows; first += 8) {
+          const [from, to] = blocksSeen(problem, ofKeys, first, Math.min(8, rows - first), blocks);
+          for (let i = 0; i < Sq; i++) {
+            const visible = visibleKeys(problem, i, offset);
+            for (let j = visible.from; j < visible.to; j++) {
+              const [row, other] = ofKeys ? [j, i] : [i, j];
+              if (row < first || row >= Math.min(rows, first + 8)) continue;
+              const block = Math.floor(other / blocks.rows);
+              expect(block >= from && block < to).toBe(true);
+            }
+          }
+        }
+      },
+    ),
+  );
+});
+
+it('gives every segment of a softmax its place', () => {
+  const count = fc.integer({min: 1, max: 100000});
+  fc.assert(
+    fc.property(count, count, (rows, classes) => {
+      const {segments, perSegment, width, height} = planSoftmax(rows, classes, {textureSize: 4096, lanes: 8});
+      expect(segments * perSegment).toBeGreaterThanOrEqual(classes);
+      expect((segments - 1) * perSegment).toBeLessThan(classes);
+      expect(width * height).toBeGreaterThanOrEqual(rows * segments);
+      expect(Math.max(width, height)).toBeLessThanOrEqual(4096);
+    }),
+  );
+});
+
+const spec = (rows: number) => ({shape: [rows, 4], dtype: 'float32'});
