@@ -4,7 +4,7 @@ import {OptionDefaults} from 'typedoc';
 /** @type {Partial<import('typedoc').TypeDocOptions>} */
 export default {
   name: 'tfjs-flash-attention',
-  entryPoints: ['src/index.ts', 'src/graph/index.ts', 'src/layers/index.ts'],
+  entryPoints: ['src/index.ts', 'src/graph/index.ts', 'src/layers/index.ts', 'src/webgpu.ts'],
   out: 'docs/api',
   readme: 'README.md',
   includeVersion: true,

@@ -3,7 +3,16 @@
  * its own. A block without an expectation here fails.
  */
 import {execFile} from 'node:child_process';
-import {existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync} from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {promisify} from 'node:util';
 import {implementationsOf} from '../src/register';
@@ -168,8 +177,12 @@ describe('tables', () => {
     expect(rows).toEqual(entries.map(entry => entry.replace('.', 'tfjs-flash-attention')));
   });
 
-  it('name the examples that exist', () => {
-    for (const [, folder] of README.matchAll(/^\| `(examples\/[^`]*)`/gm))
-      expect(existsSync(join(ROOT, folder, 'main.ts'))).toBe(true);
+  it('name every example, with its script', () => {
+    const rows = [...README.matchAll(/^\| `examples\/([^`]*)` +\| `npm (?:run )?(?:--silent )?([^`]*)`/gm)];
+    const examples = readdirSync(join(ROOT, 'examples')).filter(name =>
+      existsSync(join(ROOT, 'examples', name, 'main.ts')),
+    );
+    expect(rows.map(([, name]) => name).sort()).toEqual(examples.sort());
+    for (const [, name, script] of rows) expect(manifest.scripts[script]).toContain(`example.mjs ${name}`);
   });
 });
