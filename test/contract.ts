@@ -15,6 +15,7 @@ import {checkCase, checkPublished} from './contract/run_case';
 import {softmaxTests} from './contract/softmax';
 import {tensorTests} from './contract/tensors';
 import {PUBLISHED} from './published';
+import {describeCase, randomCase} from './random_cases';
 
 /** Where the suite runs. */
 export interface Target {
@@ -33,6 +34,7 @@ export function contractTests(target: Target): ContractTest[] {
   return [
     ...table,
     ...PUBLISHED.map(published => ({name: published.c.name, run: () => checkPublished(published)})),
+    ...randomTests(isShort ? 10 : 40),
     ...hiddenTests(isShort),
     ...determinismTests(isShort),
     ...tensorTests(),
@@ -42,4 +44,18 @@ export function contractTests(target: Target): ContractTest[] {
     ...errorTests(),
     ...memoryTests(target.backend, isShort),
   ].map(leavingNothing);
+}
+
+function randomTests(count: number): ContractTest[] {
+  return Array.from({length: count}, (_, seed) => ({
+    name: `random call ${seed}`,
+    run: async () => {
+      const c = randomCase(seed);
+      try {
+        await checkCase(c);
+      } catch (error) {
+        throw new Error(`${(error as Error).message}\n${describeCase(c)}`, {cause: error});
+      }
+    },
+  }));
 }
