@@ -8,6 +8,8 @@ export interface WorkgroupLimits {
   /** Bytes of workgroup memory. */
   storage: number;
   invocations: number;
+  /** The device is a processor that runs shaders. */
+  software: boolean;
   /** The smallest subgroup that a kernel may meet; 0 where the device has no subgroups. */
   subgroup: number;
 }
@@ -46,31 +48,50 @@ export function laneBytes(tiles: LaneTiles, D: number, Dv: number): number {
   return keyTile + valueTile + (exchange === 'workgroup' ? scores + own + rowValues : 0);
 }
 
+/** Lanes, rows, threads, keys and block that were fastest on a large GPU, by the widest row they serve. */
+type Measured = readonly [width: number, lanes: number, rows: number, threads: number, keys: number, block: number];
+const FORWARD: readonly Measured[] = [
+  [32, 1, 2, 128, 32, 8],
+  [64, 2, 2, 128, 32, 8],
+  [96, 4, 4, 128, 16, 8],
+  [128, 8, 4, 256, 32, 8],
+  [Infinity, 16, 4, 256, 16, 8],
+];
+const BACKWARD: readonly Measured[] = [
+  [64, 8, 4, 128, 32, 4],
+  [Infinity, 16, 4, 128, 16, 8],
+];
+
 /**
- * Tiles for a kernel that keeps `copies` rows of D or Dv floats per row in registers (forward 2: q and the output).
+ * Tiles for a kernel that keeps rows in registers and streams others through workgroup memory.
  * @returns null where not even one key fits the workgroup's memory.
  */
-export function laneTiles(D: number, Dv: number, copies: number, limits: WorkgroupLimits): LaneTiles | null {
+export function laneTiles(
+  D: number,
+  Dv: number,
+  pass: 'forward' | 'backward',
+  limits: WorkgroupLimits,
+): LaneTiles | null {
   const width = Math.max(D, Dv);
-  const lanes = limits.subgroup > 0 ? subgroupLanes(width, limits.subgroup) : Math.min(16, powerOfTwo(width / 64));
-  const exchange = lanes === 1 ? 'single' : limits.subgroup > 0 ? 'subgroup' : 'workgroup';
-  // Registers decide the rows: about 128 floats of a thread's 255 hold rows, the rest scores and addresses.
-  const registers = copies * slice(width, lanes) * 4;
-  const rows = exchange === 'subgroup' ? Math.max(1, Math.min(4, floorPowerOfTwo(136 / registers))) : 1;
-  // From the shape that was fastest where measured down to what fits.
-  for (const keys of [32, 16, 8, 4, 2, 1]) {
-    for (const threads of [128, 64, 32]) {
-      if (threads > limits.invocations) continue;
-      const tiles: LaneTiles = {lanes, rows, threads, keys, block: Math.min(keys, 8), exchange};
-      if (laneBytes(tiles, D, Dv) <= limits.storage) return tiles;
+  const hasSubgroups = limits.subgroup > 0;
+  const [, wantedLanes, wantedRows, wantedThreads, wantedKeys, wantedBlock] = (
+    pass === 'forward' ? FORWARD : BACKWARD
+  ).find(([widest]) => width <= widest)!;
+  const lanes = hasSubgroups
+    ? Math.min(wantedLanes, floorPowerOfTwo(limits.subgroup))
+    : Math.min(16, powerOfTwo(width / 64));
+  const exchange = lanes === 1 ? 'single' : hasSubgroups ? 'subgroup' : 'workgroup';
+  // Fewer lanes than wanted hold more of each row: fewer rows, then, fit the registers.
+  const rows = hasSubgroups ? Math.max(1, floorPowerOfTwo((wantedRows * lanes) / wantedLanes)) : 1;
+  // Compiling for a processor takes long: what the kernels expand to is kept short there.
+  const block = limits.software ? 2 : wantedBlock;
+  for (let keys = wantedKeys; keys >= 1; keys /= 2) {
+    for (let threads = wantedThreads; threads >= 32; threads /= 2) {
+      const tiles: LaneTiles = {lanes, rows, threads, keys, block: Math.min(keys, block), exchange};
+      if (threads <= limits.invocations && laneBytes(tiles, D, Dv) <= limits.storage) return tiles;
     }
   }
   return null;
-}
-
-function subgroupLanes(width: number, subgroup: number): number {
-  const wanted = width <= 64 ? 2 : width <= 96 ? 4 : width <= 128 ? 8 : 16;
-  return Math.min(wanted, floorPowerOfTwo(subgroup));
 }
 
 /**
@@ -88,7 +109,15 @@ export function decodeTiles(D: number, Dv: number, rowCount: number, limits: Wor
     const maxima = groups * rows * 8;
     const outputs = groups * slice(Dv, lanes) * lanes * 16;
     if (threads > limits.invocations || groups < 1 || maxima + outputs > limits.storage) continue;
-    return {lanes, rows, threads, keys: 1, block: 2, exchange: lanes === 1 ? 'single' : 'subgroup', rowGroups};
+    return {
+      lanes,
+      rows,
+      threads,
+      keys: 1,
+      block: limits.software ? 2 : rowGroups > 1 ? 8 : 4,
+      exchange: lanes === 1 ? 'single' : 'subgroup',
+      rowGroups,
+    };
   }
   return null;
 }

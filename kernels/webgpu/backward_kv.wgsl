@@ -1,20 +1,21 @@
 // FlashAttention-2, backward, the part for dk and dv: rows of keys in registers, tiles of the queries that see them and of dO in
 // workgroup memory, one query head of the group after the other: no atomics, and a fixed order of summation.
-var<workgroup> queryTile: array<vec4f, KEYS * QK_PITCH>;
-var<workgroup> gradientTile: array<vec4f, KEYS * V_PITCH>;
+// By block, row, slice and lane: only the block and the lane are no constants, so that bounds checks stay outside the loops.
+var<workgroup> queryTile: array<array<array<array<vec4f, LANES>, QK_SLICE>, BLOCK>, KEYS / BLOCK>;
+var<workgroup> gradientTile: array<array<array<array<vec4f, LANES>, V_SLICE>, BLOCK>, KEYS / BLOCK>;
 
 fn load_tiles(queryBase: u32, outputBase: u32, begin: i32, end: i32) {
   for (var n = invocation; n < KEYS * QK_PITCH; n += THREADS) {
     let i = begin + i32(n / QK_PITCH);
     var x = vec4f(0.0);
     if (i < end) { x = u.scale * load_q(queryBase + u32(i) * u.qRow, n % QK_PITCH); }
-    queryTile[n] = x;
+    queryTile[n / (BLOCK * QK_PITCH)][n / QK_PITCH % BLOCK][n / LANES % QK_SLICE][n % LANES] = x;
   }
   for (var n = invocation; n < KEYS * V_PITCH; n += THREADS) {
     let i = begin + i32(n / V_PITCH);
     var x = vec4f(0.0);
     if (i < end) { x = load_dOutput(outputBase + u32(i) * u.oRow, n % V_PITCH); }
-    gradientTile[n] = x;
+    gradientTile[n / (BLOCK * V_PITCH)][n / V_PITCH % BLOCK][n / LANES % V_SLICE][n % LANES] = x;
   }
 }
 
@@ -39,11 +40,15 @@ fn run(item: u32) {
   let firstOwn = firstKeyOfTile + i32(invocation / LANES * ROWS);
   let keyBase = b * u.kBatch + keyHead * u.kHead - u.kStart;
   let valueBase = b * u.vBatch + keyHead * u.vHead - u.vStart;
-  for (var r = 0u; r < ROWS; r++) {
+  for (var r = 0u; r < ROWS; r++) { // unroll
     let j = firstOwn + i32(r);
     if (j < lengthEnd) {
-      for (var c = 0u; c < QK_SLICE; c++) { key[r * QK_SLICE + c] = load_k(keyBase + u32(j) * u.kRow, c * LANES + lane); }
-      for (var c = 0u; c < V_SLICE; c++) { value[r * V_SLICE + c] = load_v(valueBase + u32(j) * u.vRow, c * LANES + lane); }
+      for (var c = 0u; c < QK_SLICE; c++) { // unroll
+        key[r * QK_SLICE + c] = load_k(keyBase + u32(j) * u.kRow, c * LANES + lane);
+      }
+      for (var c = 0u; c < V_SLICE; c++) { // unroll
+        value[r * V_SLICE + c] = load_v(valueBase + u32(j) * u.vRow, c * LANES + lane);
+      }
     }
   }
 
@@ -59,35 +64,35 @@ fn run(item: u32) {
         first_key(tileBegin + KEYS - 1 + offset, lengthEnd) > firstKeyOfTile ||
         end_key(tileBegin + offset, lengthEnd) < firstKeyOfTile + TILE_ROWS;
 
-      for (var first = 0u; first < KEYS; first += BLOCK) {
+      for (var block = 0u; block < u.blocks; block++) {
         var partial = Scores();
         var own: OwnScores;
         var ownGradient: OwnScores;
-        for (var c = 0u; c < QK_SLICE; c++) {
-          for (var k = 0u; k < BLOCK; k++) {
-            let x = queryTile[(first + k) * QK_PITCH + c * LANES + lane];
-            for (var r = 0u; r < ROWS; r++) {
+        for (var c = 0u; c < QK_SLICE; c++) { // unroll
+          for (var k = 0u; k < BLOCK; k++) { // unroll
+            let x = queryTile[block][k][c][lane];
+            for (var r = 0u; r < ROWS; r++) { // unroll
               partial[r * BLOCK + k] = multiply_add(key[r * QK_SLICE + c], x, partial[r * BLOCK + k]);
             }
           }
         }
         sum_to_owner(&partial, &own);
         partial = Scores();
-        for (var c = 0u; c < V_SLICE; c++) {
-          for (var k = 0u; k < BLOCK; k++) {
-            let x = gradientTile[(first + k) * V_PITCH + c * LANES + lane];
-            for (var r = 0u; r < ROWS; r++) {
+        for (var c = 0u; c < V_SLICE; c++) { // unroll
+          for (var k = 0u; k < BLOCK; k++) { // unroll
+            let x = gradientTile[block][k][c][lane];
+            for (var r = 0u; r < ROWS; r++) { // unroll
               partial[r * BLOCK + k] = multiply_add(value[r * V_SLICE + c], x, partial[r * BLOCK + k]);
             }
           }
         }
         sum_to_owner(&partial, &ownGradient);
-        for (var k = 0u; k < OWN; k++) {
-          let i = u32(tileBegin) + first + first_own() + k;
+        for (var k = 0u; k < OWN; k++) { // unroll
+          let i = u32(tileBegin) + block * BLOCK + first_own() + k;
           let valid = i < u32(end);
           let row = row_at(b, h, min(i, u.Sq - 1u), offset, lengthEnd, valid);
           let saved = saved_row(b, h, min(i, u.Sq - 1u));
-          for (var r = 0u; r < ROWS; r++) {
+          for (var r = 0u; r < ROWS; r++) { // unroll
             let n = r * OWN + k;
             let place = place_gradient(own[n], ownGradient[n], row, saved, firstOwn + i32(r), checked);
             own[n] = place.kept;
@@ -95,19 +100,19 @@ fn run(item: u32) {
           }
         }
         share_scores(&own, &partial);
-        for (var k = 0u; k < BLOCK; k++) {
-          for (var c = 0u; c < V_SLICE; c++) {
-            let x = gradientTile[(first + k) * V_PITCH + c * LANES + lane];
-            for (var r = 0u; r < ROWS; r++) {
+        for (var k = 0u; k < BLOCK; k++) { // unroll
+          for (var c = 0u; c < V_SLICE; c++) { // unroll
+            let x = gradientTile[block][k][c][lane];
+            for (var r = 0u; r < ROWS; r++) { // unroll
               dValue[r * V_SLICE + c] = fma(vec4f(partial[r * BLOCK + k]), x, dValue[r * V_SLICE + c]);
             }
           }
         }
         share_scores(&ownGradient, &partial);
-        for (var k = 0u; k < BLOCK; k++) {
-          for (var c = 0u; c < QK_SLICE; c++) {
-            let x = queryTile[(first + k) * QK_PITCH + c * LANES + lane];
-            for (var r = 0u; r < ROWS; r++) {
+        for (var k = 0u; k < BLOCK; k++) { // unroll
+          for (var c = 0u; c < QK_SLICE; c++) { // unroll
+            let x = queryTile[block][k][c][lane];
+            for (var r = 0u; r < ROWS; r++) { // unroll
               dKey[r * QK_SLICE + c] = fma(vec4f(partial[r * BLOCK + k]), x, dKey[r * QK_SLICE + c]);
             }
           }
@@ -116,15 +121,15 @@ fn run(item: u32) {
     }
   }
 
-  for (var r = 0u; r < ROWS; r++) {
+  for (var r = 0u; r < ROWS; r++) { // unroll
     let j = firstOwn + i32(r);
     if (j < i32(u.Sk)) {
       // A key beyond the length gets exactly 0, whatever it holds.
       let seen = j < lengthEnd;
-      for (var c = 0u; c < QK_SLICE; c++) {
+      for (var c = 0u; c < QK_SLICE; c++) { // unroll
         store_dk(keyBase + u32(j) * u.kRow, c * LANES + lane, select(vec4f(0.0), dKey[r * QK_SLICE + c], seen));
       }
-      for (var c = 0u; c < V_SLICE; c++) {
+      for (var c = 0u; c < V_SLICE; c++) { // unroll
         store_dv(valueBase + u32(j) * u.vRow, c * LANES + lane, select(vec4f(0.0), dValue[r * V_SLICE + c], seen));
       }
     }

@@ -1,19 +1,20 @@
 // FlashAttention-2, backward, the part for dq: rows of queries in registers, tiles of K and V in workgroup memory, as forward.
-var<workgroup> keyTile: array<vec4f, KEYS * QK_PITCH>;
-var<workgroup> valueTile: array<vec4f, KEYS * V_PITCH>;
+// By block, row, slice and lane: only the block and the lane are no constants, so that bounds checks stay outside the loops.
+var<workgroup> keyTile: array<array<array<array<vec4f, LANES>, QK_SLICE>, BLOCK>, KEYS / BLOCK>;
+var<workgroup> valueTile: array<array<array<array<vec4f, LANES>, V_SLICE>, BLOCK>, KEYS / BLOCK>;
 
 fn load_tiles(keyBase: u32, valueBase: u32, begin: i32, end: i32) {
   for (var n = invocation; n < KEYS * QK_PITCH; n += THREADS) {
     let j = begin + i32(n / QK_PITCH);
     var x = vec4f(0.0);
     if (j < end) { x = load_k(keyBase + u32(j) * u.kRow, n % QK_PITCH); }
-    keyTile[n] = x;
+    keyTile[n / (BLOCK * QK_PITCH)][n / QK_PITCH % BLOCK][n / LANES % QK_SLICE][n % LANES] = x;
   }
   for (var n = invocation; n < KEYS * V_PITCH; n += THREADS) {
     let j = begin + i32(n / V_PITCH);
     var x = vec4f(0.0);
     if (j < end) { x = load_v(valueBase + u32(j) * u.vRow, n % V_PITCH); }
-    valueTile[n] = x;
+    valueTile[n / (BLOCK * V_PITCH)][n / V_PITCH % BLOCK][n / LANES % V_SLICE][n % LANES] = x;
   }
 }
 
@@ -39,17 +40,17 @@ fn run(item: u32) {
   var dQuery: array<vec4f, ROWS * QK_SLICE>;
   var info: array<Row, ROWS>;
   var saved: array<vec3f, ROWS>;
-  for (var r = 0u; r < ROWS; r++) {
+  for (var r = 0u; r < ROWS; r++) { // unroll
     let row = firstRow + invocation / LANES * ROWS + r;
     let h = keyHead * u.group + row % u.group;
     let i = row / u.group;
     info[r] = row_at(b, h, i, offset, lengthEnd, row < rows);
     if (row < rows) {
       saved[r] = saved_row(b, h, i);
-      for (var c = 0u; c < QK_SLICE; c++) {
+      for (var c = 0u; c < QK_SLICE; c++) { // unroll
         query[r * QK_SLICE + c] = u.scale * load_q(b * u.qBatch + h * u.qHead + i * u.qRow - u.qStart, c * LANES + lane);
       }
-      for (var c = 0u; c < V_SLICE; c++) {
+      for (var c = 0u; c < V_SLICE; c++) { // unroll
         dOutput[r * V_SLICE + c] = load_dOutput(b * u.oBatch + h * u.oHead + i * u.oRow - u.oStart, c * LANES + lane);
       }
     }
@@ -63,41 +64,41 @@ fn run(item: u32) {
     workgroupBarrier();
     let checked = HAS_SEGMENTS || HAS_MASK || HAS_BIAS || tileBegin < fullBegin || tileBegin + KEYS > fullEnd;
 
-    for (var first = 0u; first < KEYS; first += BLOCK) {
+    for (var block = 0u; block < u.blocks; block++) {
       var partial = Scores();
       var own: OwnScores;
       var ownGradient: OwnScores;
-      for (var c = 0u; c < QK_SLICE; c++) {
-        for (var k = 0u; k < BLOCK; k++) {
-          let x = keyTile[(first + k) * QK_PITCH + c * LANES + lane];
-          for (var r = 0u; r < ROWS; r++) {
+      for (var c = 0u; c < QK_SLICE; c++) { // unroll
+        for (var k = 0u; k < BLOCK; k++) { // unroll
+          let x = keyTile[block][k][c][lane];
+          for (var r = 0u; r < ROWS; r++) { // unroll
             partial[r * BLOCK + k] = multiply_add(query[r * QK_SLICE + c], x, partial[r * BLOCK + k]);
           }
         }
       }
       sum_to_owner(&partial, &own);
       partial = Scores();
-      for (var c = 0u; c < V_SLICE; c++) {
-        for (var k = 0u; k < BLOCK; k++) {
-          let x = valueTile[(first + k) * V_PITCH + c * LANES + lane];
-          for (var r = 0u; r < ROWS; r++) {
+      for (var c = 0u; c < V_SLICE; c++) { // unroll
+        for (var k = 0u; k < BLOCK; k++) { // unroll
+          let x = valueTile[block][k][c][lane];
+          for (var r = 0u; r < ROWS; r++) { // unroll
             partial[r * BLOCK + k] = multiply_add(dOutput[r * V_SLICE + c], x, partial[r * BLOCK + k]);
           }
         }
       }
       sum_to_owner(&partial, &ownGradient);
-      let ownKey = tileBegin + i32(first + first_own());
-      for (var r = 0u; r < ROWS; r++) {
-        for (var k = 0u; k < OWN; k++) {
+      let ownKey = tileBegin + i32(block * BLOCK + first_own());
+      for (var r = 0u; r < ROWS; r++) { // unroll
+        for (var k = 0u; k < OWN; k++) { // unroll
           let n = r * OWN + k;
           own[n] = place_gradient(own[n], ownGradient[n], info[r], saved[r], ownKey + i32(k), checked).raw;
         }
       }
       share_scores(&own, &partial);
-      for (var k = 0u; k < BLOCK; k++) {
-        for (var c = 0u; c < QK_SLICE; c++) {
-          let x = keyTile[(first + k) * QK_PITCH + c * LANES + lane];
-          for (var r = 0u; r < ROWS; r++) {
+      for (var k = 0u; k < BLOCK; k++) { // unroll
+        for (var c = 0u; c < QK_SLICE; c++) { // unroll
+          let x = keyTile[block][k][c][lane];
+          for (var r = 0u; r < ROWS; r++) { // unroll
             dQuery[r * QK_SLICE + c] = fma(vec4f(partial[r * BLOCK + k]), x, dQuery[r * QK_SLICE + c]);
           }
         }
@@ -105,11 +106,13 @@ fn run(item: u32) {
     }
   }
 
-  for (var r = 0u; r < ROWS; r++) {
+  for (var r = 0u; r < ROWS; r++) { // unroll
     let row = firstRow + invocation / LANES * ROWS + r;
     if (row < rows) {
       let base = b * u.qBatch + info[r].h * u.qHead + info[r].i * u.qRow - u.qStart;
-      for (var c = 0u; c < QK_SLICE; c++) { store_dq(base, c * LANES + lane, u.scale * dQuery[r * QK_SLICE + c]); }
+      for (var c = 0u; c < QK_SLICE; c++) { // unroll
+        store_dq(base, c * LANES + lane, u.scale * dQuery[r * QK_SLICE + c]);
+      }
     }
   }
 }

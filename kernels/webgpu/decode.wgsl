@@ -31,14 +31,14 @@ fn run(item: u32) {
   var info: array<Row, ROWS>;
   var rowMax: RowValues;
   var rowSum: RowValues;
-  for (var r = 0u; r < ROWS; r++) {
+  for (var r = 0u; r < ROWS; r++) { // unroll
     let row = firstRow + rowGroup * ROWS + r;
     let h = keyHead * u.group + row % u.group;
     let i = row / u.group;
     info[r] = row_at(b, h, i, offset, lengthEnd, row < rows);
     info[r].endKey = min(info[r].endKey, end);
     rowMax[r] = LOWEST;
-    for (var c = 0u; c < QK_SLICE; c++) {
+    for (var c = 0u; c < QK_SLICE; c++) { // unroll
       if (row < rows) {
         query[r * QK_SLICE + c] = u.scale * load_q(b * u.qBatch + h * u.qHead + i * u.qRow - u.qStart, c * LANES + lane);
       }
@@ -51,27 +51,29 @@ fn run(item: u32) {
     let first = stepBegin + i32(stream * BLOCK);
     let checked = HAS_SEGMENTS || HAS_MASK || stepBegin < fullBegin || stepBegin + STREAMS * BLOCK > fullEnd;
     var scores = Scores();
-    for (var k = 0u; k < BLOCK; k++) {
+    for (var k = 0u; k < BLOCK; k++) { // unroll
       let j = u32(min(first + i32(k), end - 1));
-      for (var c = 0u; c < QK_SLICE; c++) {
+      for (var c = 0u; c < QK_SLICE; c++) { // unroll
         let x = load_k(keyBase + j * u.kRow, c * LANES + lane);
-        for (var r = 0u; r < ROWS; r++) {
+        for (var r = 0u; r < ROWS; r++) { // unroll
           scores[r * BLOCK + k] = multiply_add(query[r * QK_SLICE + c], x, scores[r * BLOCK + k]);
         }
       }
     }
     var values: array<vec4f, BLOCK * V_SLICE>;
-    for (var k = 0u; k < BLOCK; k++) {
+    for (var k = 0u; k < BLOCK; k++) { // unroll
       let j = u32(min(first + i32(k), end - 1));
-      for (var c = 0u; c < V_SLICE; c++) { values[k * V_SLICE + c] = load_v(valueBase + j * u.vRow, c * LANES + lane); }
+      for (var c = 0u; c < V_SLICE; c++) { // unroll
+        values[k * V_SLICE + c] = load_v(valueBase + j * u.vRow, c * LANES + lane);
+      }
     }
     var own: OwnScores;
     sum_to_owner(&scores, &own);
 
     let ownKey = first + i32(first_own());
     var newMax: RowValues = rowMax;
-    for (var r = 0u; r < ROWS; r++) {
-      for (var k = 0u; k < OWN; k++) {
+    for (var r = 0u; r < ROWS; r++) { // unroll
+      for (var k = 0u; k < OWN; k++) { // unroll
         let j = ownKey + i32(k);
         var s = score_at(own[r * OWN + k], info[r], j);
         if (checked) { s = select(s, u.negativeInfinity, is_hidden(info[r], j)); }
@@ -80,12 +82,14 @@ fn run(item: u32) {
       }
     }
     max_of_lanes(&newMax);
-    for (var r = 0u; r < ROWS; r++) {
+    for (var r = 0u; r < ROWS; r++) { // unroll
       let correction = exp_difference(rowMax[r] - newMax[r]);
       rowSum[r] *= correction;
-      for (var c = 0u; c < V_SLICE; c++) { output[r * V_SLICE + c] *= correction; }
+      for (var c = 0u; c < V_SLICE; c++) { // unroll
+        output[r * V_SLICE + c] *= correction;
+      }
       rowMax[r] = newMax[r];
-      for (var k = 0u; k < OWN; k++) {
+      for (var k = 0u; k < OWN; k++) { // unroll
         let s = own[r * OWN + k];
         var p = exp_difference(s - newMax[r]);
         if (HAS_BIAS || checked) { p = select(p, 0.0, is_negative_infinity(s)); }
@@ -95,9 +99,9 @@ fn run(item: u32) {
       }
     }
     share_scores(&own, &scores);
-    for (var k = 0u; k < BLOCK; k++) {
-      for (var c = 0u; c < V_SLICE; c++) {
-        for (var r = 0u; r < ROWS; r++) {
+    for (var k = 0u; k < BLOCK; k++) { // unroll
+      for (var c = 0u; c < V_SLICE; c++) { // unroll
+        for (var r = 0u; r < ROWS; r++) { // unroll
           output[r * V_SLICE + c] = fma(vec4f(scores[r * BLOCK + k]), values[k * V_SLICE + c], output[r * V_SLICE + c]);
         }
       }
@@ -105,27 +109,29 @@ fn run(item: u32) {
   }
 
   sum_of_lanes(&rowSum);
-  for (var r = 0u; r < ROWS; r++) { rowSum[r] /= f32(COPIES); }
-  for (var r = 0u; r < ROWS; r++) {
+  for (var r = 0u; r < ROWS; r++) { // unroll
+    rowSum[r] /= f32(COPIES);
+  }
+  for (var r = 0u; r < ROWS; r++) { // unroll
     if (ownLane == 0u) {
       streamMax[ownGroup * ROWS + r] = rowMax[r];
       streamSum[ownGroup * ROWS + r] = rowSum[r];
     }
   }
   workgroupBarrier();
-  for (var r = 0u; r < ROWS; r++) {
+  for (var r = 0u; r < ROWS; r++) { // unroll
     var top = LOWEST;
     for (var s = 0u; s < STREAMS; s++) { top = max(top, streamMax[(s * ROW_GROUPS + rowGroup) * ROWS + r]); }
     let weight = exp_difference(rowMax[r] - top);
-    for (var c = 0u; c < V_SLICE; c++) {
+    for (var c = 0u; c < V_SLICE; c++) { // unroll
       streamOutput[ownGroup * V_PITCH + c * LANES + ownLane] = weight * output[r * V_SLICE + c];
     }
     workgroupBarrier();
     for (var n = invocation; n < ROW_GROUPS * V_PITCH; n += THREADS) {
-      let set = n / V_PITCH;
-      let row = firstRow + set * ROWS + r;
+      let member = n / V_PITCH;
+      let row = firstRow + member * ROWS + r;
       if (row < rows) {
-        store_row(split, b, keyHead * u.group + row % u.group, row / u.group, set * ROWS + r, set * V_PITCH + n % V_PITCH, n % V_PITCH);
+        store_row(split, b, keyHead * u.group + row % u.group, row / u.group, member * ROWS + r, member * V_PITCH + n % V_PITCH, n % V_PITCH);
       }
     }
     workgroupBarrier();

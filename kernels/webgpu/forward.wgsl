@@ -1,20 +1,21 @@
 // FlashAttention-2, forward (Dao 2023, algorithm 1): one pass over the keys with online softmax, tiles of K and V in workgroup
 // memory, q and the output in registers. The query heads of one key head lie next to each other in a tile's rows.
-var<workgroup> keyTile: array<vec4f, KEYS * QK_PITCH>;
-var<workgroup> valueTile: array<vec4f, KEYS * V_PITCH>;
+// By block, row, slice and lane: only the block and the lane are no constants, so that bounds checks stay outside the loops.
+var<workgroup> keyTile: array<array<array<array<vec4f, LANES>, QK_SLICE>, BLOCK>, KEYS / BLOCK>;
+var<workgroup> valueTile: array<array<array<array<vec4f, LANES>, V_SLICE>, BLOCK>, KEYS / BLOCK>;
 
 fn load_tiles(keyBase: u32, valueBase: u32, begin: i32, end: i32) {
   for (var n = invocation; n < KEYS * QK_PITCH; n += THREADS) {
     let j = begin + i32(n / QK_PITCH);
     var x = vec4f(0.0);
     if (j < end) { x = load_k(keyBase + u32(j) * u.kRow, n % QK_PITCH); }
-    keyTile[n] = x;
+    keyTile[n / (BLOCK * QK_PITCH)][n / QK_PITCH % BLOCK][n / LANES % QK_SLICE][n % LANES] = x;
   }
   for (var n = invocation; n < KEYS * V_PITCH; n += THREADS) {
     let j = begin + i32(n / V_PITCH);
     var x = vec4f(0.0);
     if (j < end) { x = load_v(valueBase + u32(j) * u.vRow, n % V_PITCH); }
-    valueTile[n] = x;
+    valueTile[n / (BLOCK * V_PITCH)][n / V_PITCH % BLOCK][n / LANES % V_SLICE][n % LANES] = x;
   }
 }
 
@@ -45,14 +46,14 @@ fn run(item: u32) {
   var info: array<Row, ROWS>;
   var rowMax: RowValues;
   var rowSum: RowValues;
-  for (var r = 0u; r < ROWS; r++) {
+  for (var r = 0u; r < ROWS; r++) { // unroll
     let row = firstRow + invocation / LANES * ROWS + r;
     let h = keyHead * u.group + row % u.group;
     let i = row / u.group;
     info[r] = row_at(b, h, i, offset, lengthEnd, row < rows);
     info[r].endKey = min(info[r].endKey, end);
     rowMax[r] = LOWEST;
-    for (var c = 0u; c < QK_SLICE; c++) {
+    for (var c = 0u; c < QK_SLICE; c++) { // unroll
       if (row < rows) {
         query[r * QK_SLICE + c] = u.scale * load_q(b * u.qBatch + h * u.qHead + i * u.qRow - u.qStart, c * LANES + lane);
       }
@@ -67,12 +68,12 @@ fn run(item: u32) {
     workgroupBarrier();
     let checked = HAS_SEGMENTS || HAS_MASK || tileBegin < fullBegin || tileBegin + KEYS > fullEnd;
 
-    for (var first = 0u; first < KEYS; first += BLOCK) {
+    for (var block = 0u; block < u.blocks; block++) {
       var scores = Scores();
-      for (var c = 0u; c < QK_SLICE; c++) {
-        for (var k = 0u; k < BLOCK; k++) {
-          let x = keyTile[(first + k) * QK_PITCH + c * LANES + lane];
-          for (var r = 0u; r < ROWS; r++) {
+      for (var c = 0u; c < QK_SLICE; c++) { // unroll
+        for (var k = 0u; k < BLOCK; k++) { // unroll
+          let x = keyTile[block][k][c][lane];
+          for (var r = 0u; r < ROWS; r++) { // unroll
             scores[r * BLOCK + k] = multiply_add(query[r * QK_SLICE + c], x, scores[r * BLOCK + k]);
           }
         }
@@ -80,10 +81,10 @@ fn run(item: u32) {
       var own: OwnScores;
       sum_to_owner(&scores, &own);
 
-      let ownKey = tileBegin + i32(first + first_own());
+      let ownKey = tileBegin + i32(block * BLOCK + first_own());
       var newMax: RowValues = rowMax;
-      for (var r = 0u; r < ROWS; r++) {
-        for (var k = 0u; k < OWN; k++) {
+      for (var r = 0u; r < ROWS; r++) { // unroll
+        for (var k = 0u; k < OWN; k++) { // unroll
           let j = ownKey + i32(k);
           var s = score_at(own[r * OWN + k], info[r], j);
           if (checked) { s = select(s, u.negativeInfinity, is_hidden(info[r], j)); }
@@ -92,14 +93,14 @@ fn run(item: u32) {
         }
       }
       max_of_lanes(&newMax);
-      for (var r = 0u; r < ROWS; r++) {
-        if (newMax[r] != rowMax[r]) {
-          let correction = exp_difference(rowMax[r] - newMax[r]);
-          rowSum[r] *= correction;
-          for (var c = 0u; c < V_SLICE; c++) { output[r * V_SLICE + c] *= correction; }
-          rowMax[r] = newMax[r];
+      for (var r = 0u; r < ROWS; r++) { // unroll
+        let correction = exp_difference(rowMax[r] - newMax[r]);
+        rowSum[r] *= correction;
+        for (var c = 0u; c < V_SLICE; c++) { // unroll
+          output[r * V_SLICE + c] *= correction;
         }
-        for (var k = 0u; k < OWN; k++) {
+        rowMax[r] = newMax[r];
+        for (var k = 0u; k < OWN; k++) { // unroll
           let s = own[r * OWN + k];
           var p = exp_difference(s - newMax[r]);
           if (HAS_BIAS || checked) { p = select(p, 0.0, is_negative_infinity(s)); }
@@ -109,10 +110,10 @@ fn run(item: u32) {
         }
       }
       share_scores(&own, &scores);
-      for (var k = 0u; k < BLOCK; k++) {
-        for (var c = 0u; c < V_SLICE; c++) {
-          let x = valueTile[(first + k) * V_PITCH + c * LANES + lane];
-          for (var r = 0u; r < ROWS; r++) {
+      for (var k = 0u; k < BLOCK; k++) { // unroll
+        for (var c = 0u; c < V_SLICE; c++) { // unroll
+          let x = valueTile[block][k][c][lane];
+          for (var r = 0u; r < ROWS; r++) { // unroll
             output[r * V_SLICE + c] = fma(vec4f(scores[r * BLOCK + k]), x, output[r * V_SLICE + c]);
           }
         }
@@ -121,8 +122,10 @@ fn run(item: u32) {
   }
 
   sum_of_lanes(&rowSum);
-  for (var r = 0u; r < ROWS; r++) { rowSum[r] /= f32(COPIES); }
-  for (var r = 0u; r < ROWS; r++) {
+  for (var r = 0u; r < ROWS; r++) { // unroll
+    rowSum[r] /= f32(COPIES);
+  }
+  for (var r = 0u; r < ROWS; r++) { // unroll
     let row = firstRow + invocation / LANES * ROWS + r;
     if (row < rows) {
       let h = info[r].h;
@@ -134,7 +137,9 @@ fn run(item: u32) {
       } else {
         factor = finish_row(lseAt, h, rowMax[r], rowSum[r]);
       }
-      for (var c = 0u; c < V_SLICE; c++) { store_output(outputBase, c * LANES + lane, factor * output[r * V_SLICE + c]); }
+      for (var c = 0u; c < V_SLICE; c++) { // unroll
+        store_output(outputBase, c * LANES + lane, factor * output[r * V_SLICE + c]);
+      }
     }
   }
 }

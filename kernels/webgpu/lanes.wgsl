@@ -11,6 +11,12 @@ const QK_SLICE = (QK_VECTORS + LANES - 1) / LANES;
 const V_SLICE = (V_VECTORS + LANES - 1) / LANES;
 const QK_PITCH = QK_SLICE * LANES;
 const V_PITCH = V_SLICE * LANES;
+// Scores that each of two lanes keeps when lanes that far apart halve their partial sums.
+const HALF_16 = select(0, BLOCK * 16 / LANES, LANES > 16);
+const HALF_8 = select(0, BLOCK * 8 / LANES, LANES > 8);
+const HALF_4 = select(0, BLOCK * 4 / LANES, LANES > 4);
+const HALF_2 = select(0, BLOCK * 2 / LANES, LANES > 2);
+const HALF_1 = select(0, BLOCK / LANES, LANES > 1);
 
 alias Scores = array<f32, ROWS * BLOCK>;
 alias OwnScores = array<f32, ROWS * OWN>;

@@ -5,6 +5,7 @@
 import {wgslHeader} from '../header';
 import type {Constants} from '../header';
 import {uniformDeclaration} from './uniforms';
+import {unroll} from './unroll';
 import backwardKV from './backward_kv.wgsl';
 import backwardQ from './backward_q.wgsl';
 import bias from './backward_bias.wgsl';
@@ -86,10 +87,20 @@ export function shaderSource({kernel, exchange, constants, bindings}: ShaderPlan
     lseAccessor(bindings),
     places,
     lanes,
-    exchanges[exchange],
-    BODIES[kernel],
+    unroll(exchanges[exchange] + BODIES[kernel], loopBounds(constants)),
     exchange === 'subgroup' ? entrySubgroup : entryPlain,
   ].join('');
+}
+
+/** What the bounds of loops are made of, as lanes.wgsl derives it. */
+function loopBounds(constants: Constants): Record<string, number> {
+  const {D, DV, LANES, ROWS, BLOCK, KEYS} = constants as Record<string, number>;
+  const slice = (width: number): number => Math.ceil(Math.ceil(width / 4) / LANES);
+  const half = (distance: number): number => (LANES > distance ? Math.floor((BLOCK * distance) / LANES) : 0);
+  const halves = Object.fromEntries([16, 8, 4, 2, 1].map(distance => [`HALF_${distance}`, half(distance)]));
+  return {
+    ...halves, LANES, ROWS, BLOCK, KEYS, OWN: Math.max(1, BLOCK / LANES), QK_SLICE: slice(D), V_SLICE: slice(DV),
+  }; // prettier-ignore
 }
 
 /** A small function in place of direct access: as data where the input is there, as a constant where it is not. */

@@ -14,8 +14,9 @@ const MEMBERS = {
   oBatch: 'u32', oHead: 'u32', oRow: 'u32', oStart: 'u32', oSplit: 'u32',
   biasBatch: 'u32', biasHead: 'u32', biasRow: 'u32', biasKey: 'u32', biasStart: 'u32',
   maskBatch: 'u32', maskHead: 'u32', maskRow: 'u32', maskKey: 'u32', maskStart: 'u32',
-  // Where lse's second part starts when both share a buffer, and where the backward kernels find their row values.
-  lseLowStart: 'u32', rowsAt: 'u32', valueStart: 'u32',
+  // Where lse's second part starts when both share a buffer; blocks of a tile, a uniform so that the loop over them is not
+  // unrolled beyond the instruction cache; where the backward kernels find their row values.
+  lseLowStart: 'u32', blocks: 'u32', rowsAt: 'u32', valueStart: 'u32',
   // Where the small inputs lie in their common buffer.
   lengthsAt: 'u32', offsetsAt: 'u32', querySegmentsAt: 'u32', keySegmentsAt: 'u32', slopesAt: 'u32', slopesBatch: 'u32',
   sinksAt: 'u32',

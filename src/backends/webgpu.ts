@@ -35,14 +35,15 @@ function splitsOf(problem: AttentionProblem, state: DeviceState, plan: ForwardPl
 }
 
 function tiled(limits: WorkgroupLimits, problem: AttentionProblem, state: DeviceState): ForwardPlan | null {
-  const tiles = laneTiles(problem.D, problem.Dv, 2, limits);
+  const tiles = laneTiles(problem.D, problem.Dv, 'forward', limits);
   if (!tiles) return null;
   const plan: ForwardPlan = {kernel: 'forward', tiles, splits: 1, rowGroups: 1};
   return {...plan, splits: splitsOf(problem, state, plan)};
 }
 
 const plainVariant: Variant = (problem, state) => tiled(withoutSubgroups(state.limits), problem, state);
-const subgroupVariant: Variant = (problem, state) => (state.limits.subgroup > 0 ? tiled(state.limits, problem, state) : null);
+const subgroupVariant: Variant = (problem, state) =>
+  state.limits.subgroup > 0 ? tiled(state.limits, problem, state) : null;
 const decodeVariant: Variant = (problem, state) => {
   const rowCount = problem.Sq * (problem.H / problem.Hkv);
   if (state.limits.subgroup === 0) return null;
@@ -58,7 +59,11 @@ const bestVariant: Variant = (problem, state) => {
   );
 };
 
-function implementation(name: string, variant: Variant, limitsOf: (state: DeviceState) => WorkgroupLimits): Implementation {
+function implementation(
+  name: string,
+  variant: Variant,
+  limitsOf: (state: DeviceState) => WorkgroupLimits,
+): Implementation {
   const planOf = (problem: AttentionProblem, backend: KernelBackend): ForwardPlan =>
     variant(problem, checkDevice(internalsOf(backend)))!;
   return {
@@ -68,7 +73,7 @@ function implementation(name: string, variant: Variant, limitsOf: (state: Device
       const parts = partsOf(problem, state.bindingLimit);
       if (!parts) return `one head of one batch exceeds the ${state.bindingLimit} bytes that a binding may span`;
       if (parts.length > 1 && problem.bias) return 'a bias with inputs that must be cut into parts';
-      if (!variant(problem, state) || !laneTiles(problem.D, problem.Dv, 4, limitsOf(state))) {
+      if (!variant(problem, state) || !laneTiles(problem.D, problem.Dv, 'backward', limitsOf(state))) {
         return 'the device has no subgroups, or its workgroup memory holds not even one key';
       }
       return null;
@@ -76,7 +81,11 @@ function implementation(name: string, variant: Variant, limitsOf: (state: Device
     forward: (call, backend) => runForward(internalsOf(backend), call, planOf(call.problem, backend)),
     backward: (call, backend) => {
       const state = checkDevice(internalsOf(backend));
-      return runBackward(internalsOf(backend), call, laneTiles(call.problem.D, call.problem.Dv, 4, limitsOf(state))!);
+      return runBackward(
+        internalsOf(backend),
+        call,
+        laneTiles(call.problem.D, call.problem.Dv, 'backward', limitsOf(state))!,
+      );
     },
     onlineSoftmax: (logits, backend) => {
       checkDevice(internalsOf(backend));

@@ -102,7 +102,7 @@ export function runBackward(backend: WebGPUInternals, call: BackwardCall, tiles:
       exchange: tiles.exchange,
       constants: {...options, ...laneConstants(tiles)},
       bindings: [...bindings, of.row('dq', 'q', dq, 'read_write')],
-      uniforms: {...common, ...of.uniforms, tiles: count},
+      uniforms: {...common, ...of.uniforms, tiles: count, blocks: tiles.keys / tiles.block},
       items: count * part.heads * part.batches,
     });
   }
@@ -111,13 +111,15 @@ export function runBackward(backend: WebGPUInternals, call: BackwardCall, tiles:
     const {bindings, of} = readBindings(part);
     const count = Math.ceil((Sk * tiles.lanes) / (tiles.threads * tiles.rows));
     const target = (name: 'dk' | 'dv', tensor?: TensorInfo): Bound =>
-      tensor ? of.row(name, name === 'dk' ? 'k' : 'v', tensor, 'read_write') : {name, kind: 'absent', access: 'read_write'};
+      tensor
+        ? of.row(name, name === 'dk' ? 'k' : 'v', tensor, 'read_write')
+        : {name, kind: 'absent', access: 'read_write'};
     dispatch(backend, {
       kernel: 'backwardKV',
       exchange: tiles.exchange,
       constants: {...options, ...laneConstants(tiles)},
       bindings: [...bindings, target('dk', dk), target('dv', dv)],
-      uniforms: {...common, ...of.uniforms, tiles: count},
+      uniforms: {...common, ...of.uniforms, tiles: count, blocks: tiles.keys / tiles.block},
       items: count * part.heads * part.batches,
     });
   }

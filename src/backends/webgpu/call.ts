@@ -124,11 +124,24 @@ export function partsOf(problem: AttentionProblem, limit: number): Part[] | null
 const ALIGNMENT = 64;
 
 /** The window of a tensor whose batches and heads (query or key heads) lie at these strides. */
-function windowOf(problem: AttentionProblem, part: Part, size: number, batch: number, head: number, perKeyHead: number): Window {
+function windowOf(
+  problem: AttentionProblem,
+  part: Part,
+  size: number,
+  batch: number,
+  head: number,
+  perKeyHead: number,
+): Window {
   const whole = part.heads === problem.Hkv;
   const ofBatch = batch === 0 ? size : batch;
   const start = part.batchStart * batch + (whole ? 0 : part.headStart * perKeyHead * head);
-  const length = whole ? (batch === 0 ? size : part.batches * batch) : head === 0 ? ofBatch : part.heads * perKeyHead * head;
+  const length = whole
+    ? batch === 0
+      ? size
+      : part.batches * batch
+    : head === 0
+      ? ofBatch
+      : part.heads * perKeyHead * head;
   const aligned = Math.floor(start / ALIGNMENT) * ALIGNMENT;
   return {start: aligned, length: Math.min(size, start + length) - aligned};
 }

@@ -39,7 +39,7 @@ export interface DeviceState {
 
 /** `adapterInfo` of a device and its subgroup sizes are younger than the types. */
 interface DeviceWithInfo {
-  adapterInfo?: {subgroupMinSize?: number};
+  adapterInfo?: {subgroupMinSize?: number; isFallbackAdapter?: boolean; architecture?: string};
 }
 
 const states = new WeakMap<GPUDevice, DeviceState>();
@@ -53,13 +53,15 @@ export function stateOf({device}: WebGPUInternals): DeviceState {
   const known = states.get(device);
   if (known) return known;
   const {limits, features} = device;
-  const subgroup = features.has('subgroups') ? ((device as DeviceWithInfo).adapterInfo?.subgroupMinSize ?? 0) : 0;
+  const info = (device as DeviceWithInfo).adapterInfo;
+  const subgroup = features.has('subgroups') ? (info?.subgroupMinSize ?? 0) : 0;
   const state: DeviceState = {
     pipelines: new Map(),
     limits: {
       storage: limits.maxComputeWorkgroupStorageSize,
       invocations: Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX),
       subgroup,
+      software: info?.isFallbackAdapter === true || info?.architecture === 'swiftshader',
     },
     bindingLimit: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
     lost: null,

@@ -42,7 +42,11 @@ function pipelineOf(backend: WebGPUInternals, plan: ShaderPlan): GPUComputePipel
   if (!pipeline) {
     const module = backend.device.createShaderModule({code, label: plan.kernel});
     const layout = backend.device.createPipelineLayout({bindGroupLayouts: [bindGroupLayout(backend.device, plan)]});
-    pipeline = backend.device.createComputePipeline({layout, compute: {module, entryPoint: 'main'}, label: plan.kernel});
+    pipeline = backend.device.createComputePipeline({
+      layout,
+      compute: {module, entryPoint: 'main'},
+      label: plan.kernel,
+    });
     pipelines.set(code, pipeline);
   }
   return pipeline;

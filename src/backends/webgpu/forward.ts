@@ -87,6 +87,7 @@ export function runForward(
         ...uniforms,
         ...(split ? toPartial : {}),
         tiles: tileCount,
+        blocks: tiles.keys / tiles.block,
         splits,
         splitKeys: keysPerSplit,
         lseLowStart,

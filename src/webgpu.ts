@@ -1,0 +1,68 @@
+/** tfjs-flash-attention/webgpu: opens the GPU with what the kernels can use, which tfjs's own start does not ask for. */
+import {ready, registerBackend, removeBackend, setBackend} from '@tensorflow/tfjs-core';
+import type {KernelBackend} from '@tensorflow/tfjs-core';
+
+/** tfjs's WebGPUBackend class, as `@tensorflow/tfjs-backend-webgpu` exports it. */
+type BackendClass = new (device: GPUDevice, adapterInfo?: GPUAdapterInfo) => KernelBackend;
+
+export interface WebGPUBackendOptions {
+  /** Default 'high-performance'. */
+  powerPreference?: GPUPowerPreference;
+  /** The name that the backend is registered under; default 'webgpu'. */
+  name?: string;
+  /** Where WebGPU comes from; default `navigator.gpu`. In Node: `create([])` of the package `webgpu` (Dawn). */
+  gpu?: GPU;
+}
+
+/** Features that the kernels or tfjs use, in so far as the adapter has them. */
+const FEATURES = [
+  'subgroups',
+  'shader-f16',
+  'chromium-experimental-subgroup-matrix',
+  'timestamp-query',
+  'bgra8unorm-storage',
+];
+
+/**
+ * Opens a WebGPU device with the adapter's useful features and full limits, and makes it tfjs's backend.
+ * A backend of that name that exists already is removed, with its tensors.
+ * @returns the device that the backend runs on.
+ * @throws Error where there is no WebGPU or no adapter.
+ */
+export async function createWebGPUBackend(options: WebGPUBackendOptions = {}): Promise<GPUDevice> {
+  const {powerPreference = 'high-performance', name = 'webgpu'} = options;
+  provideGpu(options.gpu);
+  const gpu = globalThis.navigator?.gpu;
+  if (!gpu)
+    throw new Error(
+      'createWebGPUBackend: there is no navigator.gpu; in Node pass {gpu: create([])} of the package webgpu.',
+    );
+  const adapter = await gpu.requestAdapter({powerPreference});
+  if (!adapter) throw new Error('createWebGPUBackend: WebGPU offers no adapter.');
+  const requiredFeatures = FEATURES.filter(feature => adapter.features.has(feature)) as GPUFeatureName[];
+  const device = await adapter.requestDevice({requiredFeatures, requiredLimits: limitsOf(adapter)});
+  // Imported late: the package looks for navigator.gpu while it loads.
+  const {WebGPUBackend} = (await import('@tensorflow/tfjs-backend-webgpu')) as unknown as {WebGPUBackend: BackendClass};
+  removeBackend(name);
+  registerBackend(name, () => new WebGPUBackend(device, adapter.info), 3);
+  if (!(await setBackend(name))) throw new Error(`createWebGPUBackend: tfjs could not start the backend '${name}'.`);
+  await ready();
+  return device;
+}
+
+function provideGpu(gpu: GPU | undefined): void {
+  if (!gpu || globalThis.navigator?.gpu === gpu) return;
+  const navigator = globalThis.navigator ?? {};
+  Object.defineProperty(navigator, 'gpu', {value: gpu, configurable: true});
+  Object.defineProperty(globalThis, 'navigator', {value: navigator, configurable: true});
+}
+
+/** Every numeric limit of the adapter, so that nothing is cut to a default. */
+function limitsOf({limits}: GPUAdapter): Record<string, number> {
+  const all: Record<string, number> = {};
+  for (const name in limits) {
+    const value: unknown = Reflect.get(limits, name);
+    if (typeof value === 'number') all[name] = value;
+  }
+  return all;
+}
