@@ -1,84 +1,9 @@
-/**
- * One table of calls for every backend. A record is a test case, a gradient case, a support question and a benchmark case alike.
- *
- * B batch, H query heads, Hkv key/value heads, Sq queries, Sk keys, D query/key width, Dv value width. Options that are tensors
- * are written as how to fill them; inputs.ts makes the numbers from the case's seed.
- */
-import type {Layout, NumberOptions} from '../kernels/options';
+/** One table of calls for every backend; attention_case.ts says what a record holds. */
+import {attentionCase} from './attention_case';
+import type {AttentionCase, CaseOptions, Given} from './attention_case';
 
-export interface BiasOption {
-  /** Broadcasts to the scores of the case's rank. */
-  shape: number[];
-  /** Standard normal numbers, with these places overwritten. */
-  fill:
-    | 'normal'
-    | 'some −Infinity'
-    | 'some −1e9'
-    | 'some 3e38'
-    | 'some rows −Infinity'
-    | 'some rows −1e9'
-    | 'some rows lowest'
-    | 'everywhere −1e9'
-    | 'everywhere lowest';
-}
-
-export interface MaskOption {
-  shape: number[];
-  fill: 'random' | 'some rows none' | 'all' | 'none';
-}
-
-export interface CaseOptions extends Omit<NumberOptions, 'layout' | 'queryOffset'> {
-  /** A list is the int32 tensor [B]. */
-  queryOffset?: number | number[];
-  bias?: BiasOption;
-  mask?: MaskOption;
-  alibiSlopes?: 'perHead' | 'perBatchAndHead';
-  keyLengths?: number[];
-  segmentIds?: {query: number[][]; key: number[][]};
-  sinks?: boolean;
-}
-
-export interface Sizes {
-  B: number;
-  H: number;
-  Hkv: number;
-  Sq: number;
-  Sk: number;
-  D: number;
-  Dv: number;
-}
-
-export interface AttentionCase extends Sizes {
-  /** Unique in the table. */
-  name: string;
-  rank: 2 | 3 | 4;
-  layout: Layout;
-  options: CaseOptions;
-  /** Of the generator of the data. */
-  seed: number;
-  /** q and k are this times standard normal numbers. */
-  qkFactor: number;
-  /** The reference rounds score + bias to float32, as the contract's uniform row under −1e9 needs. */
-  float32Bias: boolean;
-  /** 'finite' where a row is one-hot by rounding alone, so that only finiteness of the gradients can be asked for. */
-  gradients: 'compared' | 'finite';
-  /** Part of the short selection for slow places. */
-  core: boolean;
-}
-
-type Given = Partial<Omit<AttentionCase, 'name' | 'seed'>>;
-
-/** A case from what differs from B1 H2 Sq5 Sk7 D8, rank 4, BHSD; Hkv follows H, Dv follows D. */
-export function attentionCase(name: string, given: Given = {}): AttentionCase {
-  const {H = given.rank && given.rank < 4 ? 1 : 2, D = 8, rank = 4, options = {}} = given;
-  const seed = [...name].reduce((hash, letter) => (Math.imul(hash, 31) + letter.codePointAt(0)!) >>> 0, 7) % 1e6;
-  return {
-    name, seed, options, rank, H, D,
-    B: 1, Hkv: H, Sq: 5, Sk: 7, Dv: D, layout: 'BHSD', qkFactor: 1, gradients: 'compared', core: false,
-    float32Bias: /−1e9$/.test(options.bias?.fill ?? '') && options.bias?.fill !== 'some −1e9',
-    ...given,
-  }; // prettier-ignore
-}
+export {attentionCase} from './attention_case';
+export type * from './attention_case';
 
 /** The same case with one of the short selection's marks. */
 const core = (name: string, given: Given = {}): AttentionCase => attentionCase(name, {...given, core: true});
@@ -169,7 +94,10 @@ const position: AttentionCase[] = [
   core('keyLengths × causal', withOptions({keyLengths: [9, 30], causal: true})),
   plain('keyLengths × causal × offset 0', withOptions({keyLengths: [9, 30], causal: true, queryOffset: 0})),
   plain('keyLengths × window', withOptions({keyLengths: [12, 33], window: [4, 1]})),
-  plain('keyLengths × causal × offsets per batch', withOptions({keyLengths: [9, 30], causal: true, queryOffset: [2, -5]})),
+  plain(
+    'keyLengths × causal × offsets per batch',
+    withOptions({keyLengths: [9, 30], causal: true, queryOffset: [2, -5]}),
+  ),
   core('alibi', withOptions({alibiSlopes: 'perHead'})),
   plain('alibi per batch', withOptions({alibiSlopes: 'perBatchAndHead'})),
   plain('alibi × offset 3', withOptions({alibiSlopes: 'perHead', queryOffset: 3})),
@@ -232,7 +160,14 @@ const content: AttentionCase[] = [
 
 /** Every way to broadcast along the axes of `full`. */
 function broadcasts(full: number[]): number[][] {
-  return full.reduce<number[][]>((shapes, n) => shapes.flatMap(shape => [[...shape, n], [...shape, 1]]), [[]]);
+  return full.reduce<number[][]>(
+    (shapes, n) =>
+      shapes.flatMap(shape => [
+        [...shape, n],
+        [...shape, 1],
+      ]),
+    [[]],
+  );
 }
 
 const biasShapes: [Given, number[]][] = [

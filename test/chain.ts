@@ -16,7 +16,11 @@ export interface ChainArguments {
   sinks?: tf.Tensor;
 }
 
-export function chainAttention(c: AttentionCase, host: CaseInputs, x: ChainArguments): {output: tf.Tensor; lse: tf.Tensor} {
+export function chainAttention(
+  c: AttentionCase,
+  host: CaseInputs,
+  x: ChainArguments,
+): {output: tf.Tensor; lse: tf.Tensor} {
   const {B, H, Hkv, Sq, Sk, D, Dv, options} = c;
   const q = tf.mul(headsFirst(c, x.q, H, Sq, D), options.scale ?? 1 / Math.sqrt(D));
   const k = perQueryHead(headsFirst(c, x.k, Hkv, Sk, D), H);
@@ -48,11 +52,18 @@ export function chainAttention(c: AttentionCase, host: CaseInputs, x: ChainArgum
   const divisor = tf.where(isEmpty, tf.onesLike(sum), sum);
 
   let p = tf.div(exp, divisor);
-  if (options.dropout) p = tf.mul(p, onScores(c, (b, h, i, j) => dropoutFactor(c, b, h, i, j)));
+  if (options.dropout)
+    p = tf.mul(
+      p,
+      onScores(c, (b, h, i, j) => dropoutFactor(c, b, h, i, j)),
+    );
   const lse = tf.where(isEmpty, tf.fill(sum.shape, -Infinity), tf.add(tf.log(divisor), max));
   const output = tf.matMul(p, v);
   return {
-    output: tf.reshape(c.layout === 'BSHD' ? tf.transpose(output, [0, 2, 1, 3]) : output, [...x.q.shape.slice(0, -1), Dv]),
+    output: tf.reshape(c.layout === 'BSHD' ? tf.transpose(output, [0, 2, 1, 3]) : output, [
+      ...x.q.shape.slice(0, -1),
+      Dv,
+    ]),
     lse: tf.reshape(lse, [B, H, Sq]),
   };
 }
@@ -62,7 +73,13 @@ export function chainApplies({B, Sq, Sk}: AttentionCase): boolean {
   return B > 0 && Sq > 0 && Sk > 0;
 }
 
-function headsFirst({B, rank, layout}: AttentionCase, x: tf.Tensor, heads: number, rows: number, width: number): tf.Tensor {
+function headsFirst(
+  {B, rank, layout}: AttentionCase,
+  x: tf.Tensor,
+  heads: number,
+  rows: number,
+  width: number,
+): tf.Tensor {
   return rank === 4 && layout === 'BSHD' ? tf.transpose(x, [0, 2, 1, 3]) : tf.reshape(x, [B, heads, rows, width]);
 }
 
@@ -78,11 +95,15 @@ function rank4(shape: number[], rank: number): number[] {
   return rank === 4 ? full : rank === 3 ? [full[0], 1, full[1], full[2]] : [1, 1, full[0], full[1]];
 }
 
-function onScores({B, H, Sq, Sk}: AttentionCase, value: (b: number, h: number, i: number, j: number) => number): tf.Tensor {
+function onScores(
+  {B, H, Sq, Sk}: AttentionCase,
+  value: (b: number, h: number, i: number, j: number) => number,
+): tf.Tensor {
   const values = new Float32Array(B * H * Sq * Sk);
   let n = 0;
   for (let b = 0; b < B; b++) {
-    for (let h = 0; h < H; h++) for (let i = 0; i < Sq; i++) for (let j = 0; j < Sk; j++) values[n++] = value(b, h, i, j);
+    for (let h = 0; h < H; h++)
+      for (let i = 0; i < Sq; i++) for (let j = 0; j < Sk; j++) values[n++] = value(b, h, i, j);
   }
   return tf.tensor(values, [B, H, Sq, Sk]);
 }

@@ -82,10 +82,13 @@ export function expectSameBits(
   expected: ArrayLike<number>,
   shape?: readonly number[],
 ): void {
-  if (actual.length !== expected.length) throw new Error(`${what}: ${actual.length} elements, expected ${expected.length}`);
+  if (actual.length !== expected.length)
+    throw new Error(`${what}: ${actual.length} elements, expected ${expected.length}`);
   for (let index = 0; index < expected.length; index++) {
     if (!Object.is(actual[index], expected[index])) {
-      throw new Error(`${what}${place(index, shape)} is ${actual[index]}, expected the same bits as ${expected[index]}`);
+      throw new Error(
+        `${what}${place(index, shape)} is ${actual[index]}, expected the same bits as ${expected[index]}`,
+      );
     }
   }
 }

@@ -42,7 +42,11 @@ export function makeInputs(c: AttentionCase): CaseInputs {
     dtype: 'float32',
     values: normalNumbers(sizeOf(shape), c.seed * 16 + salt, factor),
   });
-  const int = (shape: number[], values: number[]): HostArray => ({shape, dtype: 'int32', values: Int32Array.from(values)});
+  const int = (shape: number[], values: number[]): HostArray => ({
+    shape,
+    dtype: 'int32',
+    values: Int32Array.from(values),
+  });
   const {q, k, v} = shapesOfCase(c);
   const segments = options.segmentIds;
   return {
@@ -61,8 +65,14 @@ export function makeInputs(c: AttentionCase): CaseInputs {
     ...(options.keyLengths && {keyLengths: int([B], options.keyLengths)}),
     ...(Array.isArray(options.queryOffset) && {queryOffset: int([B], options.queryOffset)}),
     ...(segments && {
-      querySegments: int([B, Sq], fill(B * Sq, n => segments.query[Math.floor(n / Sq)][n % Sq])),
-      keySegments: int([B, Sk], fill(B * Sk, n => segments.key[Math.floor(n / Sk)][n % Sk])),
+      querySegments: int(
+        [B, Sq],
+        fill(B * Sq, n => segments.query[Math.floor(n / Sq)][n % Sq]),
+      ),
+      keySegments: int(
+        [B, Sk],
+        fill(B * Sk, n => segments.key[Math.floor(n / Sk)][n % Sk]),
+      ),
     }),
     ...(options.sinks && {sinks: float([H], 5)}),
   };
@@ -122,7 +132,12 @@ function makeMask(c: AttentionCase, {shape, fill: kind}: MaskOption): HostArray 
     if (kind === 'some rows none') return Math.floor(n / row) % 3 !== 1 && random() < 0.7;
     return random() < 0.6;
   };
-  return {shape, dtype: 'bool', values: Uint8Array.from(fill(sizeOf(shape), n => Number(visible(n)))), scoresRank: c.rank};
+  return {
+    shape,
+    dtype: 'bool',
+    values: Uint8Array.from(fill(sizeOf(shape), n => Number(visible(n)))),
+    scoresRank: c.rank,
+  };
 }
 
 function fill(n: number, value: (n: number) => number): number[] {

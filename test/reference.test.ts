@@ -45,7 +45,11 @@ it('softmax of the reference adds up to one and keeps ratios', () => {
 
 it('attention of two equal keys is the mean of their values', () => {
   const c = attentionCase('mean', {H: 1, Sq: 1, Sk: 2, D: 1, Dv: 2});
-  const array = (shape: number[], values: number[]) => ({shape, dtype: 'float32' as const, values: Float32Array.from(values)});
+  const array = (shape: number[], values: number[]) => ({
+    shape,
+    dtype: 'float32' as const,
+    values: Float32Array.from(values),
+  });
   const inputs = {q: array([1, 1, 1, 1], [2]), k: array([1, 1, 2, 1], [3, 3]), v: array([1, 1, 2, 2], [1, 10, 3, 30])};
   const {output, lse} = referenceAttention(c, inputs);
   expectClose('output', output, [2, 20], 1e-15);
@@ -56,7 +60,14 @@ it('attention of two equal keys is the mean of their values', () => {
 describe('gradients are the slopes of the forward reference', () => {
   const cases = CASES.filter(({gradients, float32Bias, core, Sq, Sk, options}) => {
     const isSmooth = gradients === 'compared' && !float32Bias && options.precision === undefined;
-    return isSmooth && core && Sq * Sk > 0 && Sq * Sk < 5000 && options.bias?.fill !== 'some rows lowest' && options.bias?.fill !== 'everywhere lowest';
+    return (
+      isSmooth &&
+      core &&
+      Sq * Sk > 0 &&
+      Sq * Sk < 5000 &&
+      options.bias?.fill !== 'some rows lowest' &&
+      options.bias?.fill !== 'everywhere lowest'
+    );
   });
 
   it.each(cases.map(c => [c.name, c] as const))('%s', (_name, c) => {

@@ -52,7 +52,8 @@ function watchArrays(report: Report): Restore {
       watchConstructor(globalThis, name, (args, made) => {
         // A view of memory that was there is no allocation.
         const [source] = args;
-        const isView = typeof source === 'object' && source !== null && 'byteLength' in source && !ArrayBuffer.isView(source);
+        const isView =
+          typeof source === 'object' && source !== null && 'byteLength' in source && !ArrayBuffer.isView(source);
         if (!isView) report(name, (made as ArrayLike<number>).length);
       }),
     ),
@@ -73,7 +74,7 @@ function watchConstructor(owner: object, name: string, seen: (args: unknown[], m
   const record = owner as Record<string, new (...args: unknown[]) => object>;
   const original = record[name];
   const construct = (target: typeof original, args: unknown[], newTarget: typeof original): object => {
-    const made = Reflect.construct(target, args, newTarget) as object;
+    const made = Reflect.construct<unknown[], object>(target, args, newTarget);
     seen(args, made);
     return made;
   };
@@ -91,7 +92,7 @@ function watchMethod(owner: object, name: string, report: (args: unknown[]) => v
   };
   return () => {
     if (isOwn) record[name] = original;
-    else delete record[name];
+    else Reflect.deleteProperty(owner, name);
   };
 }
 

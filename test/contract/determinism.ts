@@ -9,7 +9,13 @@ import {check} from './contract_test';
 import type {ContractTest} from './contract_test';
 import {runFlash, runForward} from './run_case';
 
-const REPEATED = ['113×203', 'everything at once', 'decode, grouped, 4 filled caches', 'bias [2,1,65,70] over tiles', 'dropout over tiles'];
+const REPEATED = [
+  '113×203',
+  'everything at once',
+  'decode, grouped, 4 filled caches',
+  'bias [2,1,65,70] over tiles',
+  'dropout over tiles',
+];
 
 function repeats(name: string): ContractTest {
   const c = caseNamed(name);
@@ -83,7 +89,10 @@ const drawsASeed: ContractTest = {
     tf.dispose([q, v, weights]);
     // The output is linear in v: the gradient times v is the output again, if both used one set.
     for (const {value, product} of [a, b]) {
-      check(Math.abs(product - value) < 1e-3, `gradient · v is ${product}, the output is ${value}: two different sets were dropped`);
+      check(
+        Math.abs(product - value) < 1e-3,
+        `gradient · v is ${product}, the output is ${value}: two different sets were dropped`,
+      );
     }
     check(Math.abs(a.value - b.value) > 1e-3, 'two calls without a seed dropped the same set');
   },

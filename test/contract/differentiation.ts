@@ -92,7 +92,7 @@ const variablesAndOptimizer: ContractTest = {
     const target = tf.tensor(normalNumbers(c.B * c.H * c.Sq * c.Dv, 9, 0.1), [c.B, c.H, c.Sq, c.Dv]);
     const variables = Object.fromEntries(WRT.map(name => [name, tf.variable(x[name], true, `attention_${name}`)]));
     const loss = (): tf.Scalar => {
-      const y = {...x, ...variables} as CaseTensors;
+      const y = {...x, ...variables};
       return tf.mean(tf.squaredDifference(flashAttention(y.q, y.k, y.v, optionsOf(c, y)), target));
     };
     const {value, grads} = tf.variableGrads(loss);
@@ -144,11 +144,17 @@ function secondOrder(c: AttentionCase, by: GradientName): ContractTest {
         return tf.sum(tf.mul(gradient, along));
       };
       const outer: TensorFunction = (...args) =>
-        inner({...x, ...Object.fromEntries(names.map((name, n) => [name, args[n]]))} as CaseTensors);
+        inner({...x, ...Object.fromEntries(names.map((name, n) => [name, args[n]]))});
       const gradients = tf.grads(outer)(names.map(name => x[name]));
       for (const [n, name] of names.entries()) {
         const wanted = expected[name]!;
-        expectClose(`second gradient by ${by} and ${name}`, await gradients[n].data(), wanted, 2e-4 * magnitude(wanted), x[name].shape);
+        expectClose(
+          `second gradient by ${by} and ${name}`,
+          await gradients[n].data(),
+          wanted,
+          2e-4 * magnitude(wanted),
+          x[name].shape,
+        );
       }
       tf.dispose([x, weights, lseWeights, along, gradients]);
     },

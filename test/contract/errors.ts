@@ -106,7 +106,8 @@ const lowerRanks: ContractTest = {
       ['keyLengths', ['[1]', '[2]'], () => flashAttention(float(5, 8), float(7, 8), float(7, 8), {keyLengths: int(2)})],
     ]; // prettier-ignore
     // Tensors made for a call live in its tidy.
-    for (const [argument, fragments, work] of calls) tf.tidy(() => void expectComplaint('flashAttention', argument, fragments, work));
+    for (const [argument, fragments, work] of calls)
+      tf.tidy(() => void expectComplaint('flashAttention', argument, fragments, work));
   },
 };
 
@@ -115,7 +116,7 @@ function complaint([name, change, argument, fragments]: (typeof COMPLAINTS)[numb
     name: `error: ${name}`,
     run: async () => {
       tf.tidy(() => {
-        const {q, k, v} = {...make(), ...change.tensors?.()} as Tensors;
+        const {q, k, v} = {...make(), ...change.tensors?.()};
         const options = change.options?.() as FlashAttentionOptions;
         for (const op of [flashAttention, flashAttentionWithLse] as const) {
           const opName = op === flashAttention ? 'flashAttention' : 'flashAttentionWithLse';

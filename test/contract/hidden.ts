@@ -38,7 +38,11 @@ function poisonedCache(c: AttentionCase, name: string, poison: (n: number) => nu
     run: async () => {
       const clean = makeInputs(c);
       const beyond = (b: number, j: number): boolean => j >= clean.keyLengths!.values[b];
-      const poisoned = {...clean, k: overwriteKeys(c, clean.k, beyond, poison), v: overwriteKeys(c, clean.v, beyond, poison)};
+      const poisoned = {
+        ...clean,
+        k: overwriteKeys(c, clean.k, beyond, poison),
+        v: overwriteKeys(c, clean.v, beyond, poison),
+      };
 
       expectSameBits(`${c.name}: output of flashAttention`, await runForward(c, poisoned), await runForward(c, clean));
       const [expected, actual] = [await runFlash(c, clean), await runFlash(c, poisoned)];
@@ -48,9 +52,19 @@ function poisonedCache(c: AttentionCase, name: string, poison: (n: number) => nu
         expectSameBits(`${c.name}: gradient of ${tensor}`, actual.gradients[tensor]!, values, clean[tensor]!.shape);
       }
       for (const tensor of ['k', 'v'] as const) {
-        const zeroed = overwriteKeys(c, {...clean[tensor], values: Float32Array.from(actual.gradients[tensor]!)}, beyond, () => 0);
+        const zeroed = overwriteKeys(
+          c,
+          {...clean[tensor], values: Float32Array.from(actual.gradients[tensor]!)},
+          beyond,
+          () => 0,
+        );
         const what = `${c.name}: gradient of ${tensor} beyond keyLengths`;
-        expectSameBits(what, absoluteZeros(actual.gradients[tensor]!), absoluteZeros(zeroed.values), clean[tensor].shape);
+        expectSameBits(
+          what,
+          absoluteZeros(actual.gradients[tensor]!),
+          absoluteZeros(zeroed.values),
+          clean[tensor].shape,
+        );
       }
     },
   };
@@ -83,7 +97,11 @@ function brokenKeys(c: AttentionCase, k: number, v: number): ContractTest {
     run: async () => {
       const clean = makeInputs(c);
       const isBroken = (_b: number, j: number): boolean => BROKEN_KEYS.includes(j);
-      const broken = {...clean, k: overwriteKeys(c, clean.k, isBroken, () => k), v: overwriteKeys(c, clean.v, isBroken, () => v)};
+      const broken = {
+        ...clean,
+        k: overwriteKeys(c, clean.k, isBroken, () => k),
+        v: overwriteKeys(c, clean.v, isBroken, () => v),
+      };
       const [expected, actual] = [await runForward(c, clean), await runForward(c, broken)];
       let hidden = 0;
       forEachRow(c, (b, h, i, first, stride) => {
@@ -91,7 +109,8 @@ function brokenKeys(c: AttentionCase, k: number, v: number): ContractTest {
         if (!sees) hidden++;
         for (let e = 0; e < c.Dv; e++) {
           const n = first + e * stride;
-          if (!sees) expectSameBits(`${c.name}: output of a row that sees none [${[b, h, i, e]}]`, [actual[n]], [expected[n]]);
+          if (!sees)
+            expectSameBits(`${c.name}: output of a row that sees none [${[b, h, i, e]}]`, [actual[n]], [expected[n]]);
           else if (Number.isNaN(k)) {
             check(Number.isNaN(actual[n]), `${c.name}: output[${[b, h, i, e]}] sees a NaN key, but is ${actual[n]}`);
           }
@@ -125,9 +144,16 @@ function hiddenFromAll(c: AttentionCase): ContractTest {
         for (let j = 0; j < c.Sk; j++) if (isVisible(c, clean, b, h, i, j)) seen.add(j);
       });
       const isHidden = (_b: number, j: number): boolean => !seen.has(j);
-      check(seen.size > 0 && seen.size < c.Sk, `${c.name}: ${seen.size} of ${c.Sk} keys are seen, so that the test says nothing`);
+      check(
+        seen.size > 0 && seen.size < c.Sk,
+        `${c.name}: ${seen.size} of ${c.Sk} keys are seen, so that the test says nothing`,
+      );
       const large = (n: number): number => (n % 2 ? 1e30 : -1e30);
-      const broken = {...clean, k: overwriteKeys(c, clean.k, isHidden, large), v: overwriteKeys(c, clean.v, isHidden, large)};
+      const broken = {
+        ...clean,
+        k: overwriteKeys(c, clean.k, isHidden, large),
+        v: overwriteKeys(c, clean.v, isHidden, large),
+      };
       const [expected, actual] = [await runFlash(c, clean), await runFlash(c, broken)];
       expectSameBits(`${c.name}: output`, actual.output, expected.output, shapesOfCase(c).output);
       for (const tensor of ['q', 'k', 'v'] as const) {
@@ -181,7 +207,8 @@ function visibleNaN({where, c, inject, isNaN}: (typeof VISIBLE_NAN)[number]): Co
         for (let e = 0; e < c.Dv; e++) {
           const n = first + e * stride;
           const place = `output[${[b, h, i, e]}]`;
-          if (isNaN(b, h, i, e)) check(Number.isNaN(actual[n]), `NaN in ${where}: ${place} is ${actual[n]}, expected NaN`);
+          if (isNaN(b, h, i, e))
+            check(Number.isNaN(actual[n]), `NaN in ${where}: ${place} is ${actual[n]}, expected NaN`);
           else expectSameBits(`NaN in ${where}: ${place} does not depend on it`, [actual[n]], [expected[n]]);
         }
       });

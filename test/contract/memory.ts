@@ -38,7 +38,9 @@ interface Sequence {
 
 type Work = [string, (x: Sequence) => tf.Tensor[]];
 
-const forward = (options: (x: Sequence) => FlashAttentionOptions) => (x: Sequence) => [flashAttention(x.q, x.k, x.v, options(x))];
+const forward = (options: (x: Sequence) => FlashAttentionOptions) => (x: Sequence) => [
+  flashAttention(x.q, x.k, x.v, options(x)),
+];
 const backward = (options: (x: Sequence) => FlashAttentionOptions) => (x: Sequence) =>
   tf.grads((q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, keyBias: tf.Tensor) =>
     tf.sum(flashAttention(q, k, v, {...options(x), bias: keyBias})),
@@ -87,8 +89,7 @@ const squareIsSeen: ContractTest = {
     onSequence(N_SQUARE, async x => {
       const {elements} = await largestAllocation(async () => {
         const scores = tf.matMul(x.q, x.k, false, true);
-        await tf.dispose(await touched(scores));
-        scores.dispose();
+        tf.dispose([scores, await touched(scores)]);
       });
       check(elements >= N_SQUARE * N_SQUARE, `the largest allocation seen is of ${elements} elements`);
     }),

@@ -106,7 +106,11 @@ const complaints: ContractTest = {
     ];
     for (const [fragments, work] of wrong) {
       const message = messageOf(work);
-      for (const fragment of [`Argument '${fragments[0]}' passed to 'mergeAttention' must `, ', but got ', ...fragments]) {
+      for (const fragment of [
+        `Argument '${fragments[0]}' passed to 'mergeAttention' must `,
+        ', but got ',
+        ...fragments,
+      ]) {
         check(message.includes(fragment), `'${message}' does not contain '${fragment}'`);
       }
     }

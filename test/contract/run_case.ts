@@ -25,11 +25,11 @@ export function optionsOf(c: AttentionCase, x: Partial<CaseTensors>): FlashAtten
     ...(queryOffset !== undefined && {queryOffset: typeof queryOffset === 'number' ? queryOffset : x.queryOffset}),
     ...(x.bias && {bias: x.bias}),
     ...(x.mask && {mask: x.mask}),
-    ...(x.alibiSlopes && {alibiSlopes: x.alibiSlopes as tf.Tensor}),
+    ...(x.alibiSlopes && {alibiSlopes: x.alibiSlopes}),
     ...(x.keyLengths && {keyLengths: x.keyLengths}),
     ...(x.querySegments && {segmentIds: {query: x.querySegments, key: x.keySegments!}}),
     ...(x.sinks && {sinks: x.sinks}),
-  } as FlashAttentionOptions;
+  };
 }
 
 export const runFlash = (c: AttentionCase, inputs: CaseInputs): Promise<Run> =>
@@ -46,7 +46,7 @@ export async function runForward(c: AttentionCase, inputs: CaseInputs): Promise<
   const output = flashAttention(x.q, x.k, x.v, optionsOf(c, x));
   const values = await output.data();
   tf.dispose([x, output]);
-  return values as Values;
+  return values;
 }
 
 /** Holds one case to the contract. */
@@ -74,15 +74,39 @@ export function checkAgainstReference(c: AttentionCase, inputs: CaseInputs, run:
 
 function checkRun(c: AttentionCase, inputs: CaseInputs, references: ReferenceResult[], run: Run, chain?: Run): void {
   const shapes = shapesOfCase(c);
-  holdTo(c, 'output', run.output, chain?.output, references.map(r => r.output), shapes.output, 'output');
-  holdTo(c, 'lse', run.lse, chain?.lse, references.map(r => r.lse), shapes.lse, 'output');
+  holdTo(
+    c,
+    'output',
+    run.output,
+    chain?.output,
+    references.map(r => r.output),
+    shapes.output,
+    'output',
+  );
+  holdTo(
+    c,
+    'lse',
+    run.lse,
+    chain?.lse,
+    references.map(r => r.lse),
+    shapes.lse,
+    'output',
+  );
   if (c.gradients === 'finite') return checkFinite(c, run);
 
   const {dOutput, dLse} = makeCotangents(c);
   const gradients = variantsOf(c).map(r => referenceGradients(r, inputs, dOutput.values, dLse.values));
   for (const name of Object.keys(gradients[0]) as GradientName[]) {
     const expected = gradients.map(g => g[name]!);
-    holdTo(c, `gradient of ${name}`, run.gradients[name]!, chain?.gradients[name], expected, inputs[name]!.shape, 'gradient');
+    holdTo(
+      c,
+      `gradient of ${name}`,
+      run.gradients[name]!,
+      chain?.gradients[name],
+      expected,
+      inputs[name]!.shape,
+      'gradient',
+    );
   }
 }
 

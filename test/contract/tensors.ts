@@ -53,9 +53,11 @@ const exactlyTheGradients: ContractTest = {
     const loss = (q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, bias: tf.Tensor, sinks: tf.Tensor): tf.Tensor =>
       tf.sum(flashAttention(q, k, v, optionsOf(c, {...x, bias, sinks})));
     const five = [x.q, x.k, x.v, x.bias, x.sinks];
-    const grads = tf.grads(loss as (...args: tf.Tensor[]) => tf.Tensor);
+    const grads = tf.grads(loss);
     expectGrowth('tf.grads', 5, () => grads(five));
-    expectGrowth('tf.valueAndGrads', 6, () => ({...tf.valueAndGrads(loss as (...args: tf.Tensor[]) => tf.Tensor)(five)}));
+    expectGrowth('tf.valueAndGrads', 6, () => ({
+      ...tf.valueAndGrads(loss)(five),
+    }));
     for (const name of ['q', 'k', 'v', 'bias', 'sinks'] as const) {
       const one = tf.grad((y: tf.Tensor) => {
         const z = {...x, [name]: y};
@@ -76,7 +78,10 @@ const nothingOnErrors: ContractTest = {
       ['nested arrays', () => flashAttention([[1, 2]], [[1, 2]], [[1], [2]])],
       ['mask given as an array', () => flashAttention([[1, 2]], [[1, 2]], [[1]], {mask: [[true, false]]})],
       ['dtype of keyLengths', () => flashAttentionWithLse(x.q, x.k, x.v, {layout: 'BSHD', keyLengths: x.sinks})],
-      ['inside tf.grads', () => tf.grads((q: tf.Tensor) => tf.sum(flashAttention(q, x.k, x.q, {layout: 'BSHD'})))([x.q])],
+      [
+        'inside tf.grads',
+        () => tf.grads((q: tf.Tensor) => tf.sum(flashAttention(q, x.k, x.q, {layout: 'BSHD'})))([x.q]),
+      ],
     ];
     for (const [what, work] of wrong) {
       expectGrowth(what, 0, () => {
@@ -123,8 +128,11 @@ const profileSeesKernels: ContractTest = {
     check(profile.newTensors === 1, `profile counts ${profile.newTensors} new tensors, expected 1`);
     check(count('FlashAttention') === 1, `profile sees ${count('FlashAttention')} kernels FlashAttention, expected 1`);
     // Only the gradient that was asked for is computed: the dense bias is a constant here.
-    check(count('FlashAttentionGrad') === 1, `profile sees ${count('FlashAttentionGrad')} FlashAttentionGrad, expected 1`);
-    tf.dispose([x, profile.result as tf.Tensor]);
+    check(
+      count('FlashAttentionGrad') === 1,
+      `profile sees ${count('FlashAttentionGrad')} FlashAttentionGrad, expected 1`,
+    );
+    tf.dispose([x, profile.result]);
   },
 };
 
@@ -148,7 +156,11 @@ const asArrays: ContractTest = {
     const nested = await Promise.all([x.q.array(), x.k.array(), x.v.array(), x.sinks.array(), x.alibiSlopes.array()]);
     const [q, k, v, sinks, alibiSlopes] = nested as number[][][];
     const options = {...d.options, queryOffset: undefined, bias: undefined, mask: undefined, segmentIds: undefined};
-    const lists = {sinks: sinks as unknown as number[], alibiSlopes: alibiSlopes as unknown as number[], keyLengths: [5]};
+    const lists = {
+      sinks: sinks as unknown as number[],
+      alibiSlopes: alibiSlopes as unknown as number[],
+      keyLengths: [5],
+    };
     const fromArrays = flashAttention(q, k, v, {...options, ...lists});
     const fromTensors = flashAttention(x.q, x.k, x.v, optionsOf(d, x));
     expectSameBits('from arrays', await fromArrays.data(), await fromTensors.data());
