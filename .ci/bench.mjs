@@ -14,7 +14,9 @@ const main = join(folder, `${question}.ts`);
 if (!question || !existsSync(main)) {
   const isQuestion = file => file.endsWith('.ts') && readFileSync(join(folder, file), 'utf8').includes('npm run bench');
   const questions = readdirSync(folder).filter(isQuestion);
-  console.error(`Usage: npm run bench -- <${questions.map(file => file.replace(/\.ts$/, '')).join(' | ')}> [arguments]`);
+  console.error(
+    `Usage: npm run bench -- <${questions.map(file => file.replace(/\.ts$/, '')).join(' | ')}> [arguments]`,
+  );
   process.exit(2);
 }
 process.exit(await start(main, args, ['--expose-gc']));

@@ -20,7 +20,7 @@ const IMPLEMENTATIONS: Record<string, readonly Implementation[]> = {
   wasm: [wasmSimd, composed],
   tensorflow: [blocked, nodeSimd, composed],
   webgl: [composed, fragments],
-  webgpu: [composed, webgpu, ...webgpuVariants],
+  webgpu: [webgpu, composed, ...webgpuVariants],
 };
 
 /** An implementation that was passed over, and why. */
