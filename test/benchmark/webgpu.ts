@@ -47,9 +47,10 @@ function normal(...shape: [number, number, number, number]): Tensor4D {
   if (known) return known;
   const size = tf.util.sizeFromShape(shape);
   const drawn = tf.randomNormal([Math.min(size, 2 ** 20)]);
-  const repeated = tf.tidy(
-    () => tf.slice(tf.tile(drawn, [Math.ceil(size / 2 ** 20)]), [0], [size]).reshape<tf.Rank.R4>(shape),
-  );
+  const repeated = tf.tidy(() => {
+    const copies = tf.tile(drawn, [Math.ceil(size / 2 ** 20)]);
+    return tf.reshape<tf.Rank.R4>(tf.slice(copies, [0], [size]), shape);
+  });
   tensors.set(shape.join(), repeated);
   return repeated;
 }
