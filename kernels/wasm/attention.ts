@@ -25,7 +25,12 @@ export interface ResultAddresses {
   lseLow: number;
 }
 
-export function attentionForward(place: Place, problem: AttentionProblem, inputs: Addresses, result: ResultAddresses): void {
+export function attentionForward(
+  place: Place,
+  problem: AttentionProblem,
+  inputs: Addresses,
+  result: ResultAddresses,
+): void {
   const {B, H, Hkv, Sq, Dv} = problem;
   const tiling = tilingOf(problem);
   const {offsets, bytes} = scratchOf(problem, tiling, false);
@@ -69,7 +74,14 @@ export function attentionBackward(
   const delta = place.allocate(4 * B * H * Sq);
   const scratch = place.allocate(place.threads * bytes);
   const run = (kernel: KernelName, items: number): void => place.run(kernel, items, at, scratch, bytes);
-  const fields = {...problemFields(problem, inputs), ...tilingFields(problem), ...offsets, ...saved, ...gradients, delta};
+  const fields = {
+    ...problemFields(problem, inputs),
+    ...tilingFields(problem),
+    ...offsets,
+    ...saved,
+    ...gradients,
+    delta,
+  };
   writeFields(place.memory, at, fields);
 
   run('delta', B * H);
@@ -153,7 +165,12 @@ function problemFields(problem: AttentionProblem, inputs: Addresses): Fields {
     ...{vBatch: 4 * v.batch, vHead: 4 * v.head, vRow: 4 * v.row},
     ...{outputBatch: 4 * output.batch, outputHead: 4 * output.head, outputRow: 4 * output.row},
     ...(bias && {biasBatch: 4 * bias.batch, biasHead: 4 * bias.head, biasRow: 4 * bias.row, biasKey: 4 * bias.key}),
-    ...(problem.bias && {biasB: problem.bias[0], biasH: problem.bias[1], biasSq: problem.bias[2], biasSk: problem.bias[3]}),
+    ...(problem.bias && {
+      biasB: problem.bias[0],
+      biasH: problem.bias[1],
+      biasSq: problem.bias[2],
+      biasSk: problem.bias[3],
+    }),
     ...(mask && {maskBatch: mask.batch, maskHead: mask.head, maskRow: mask.row, maskKey: mask.key}),
     ...{scale, softcap, windowLeft, windowRight, queryOffset, seed},
     alibiPerBatch: problem.alibi === 'perBatchAndHead' ? 1 : 0,

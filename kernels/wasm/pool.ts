@@ -3,6 +3,7 @@
  * pages. The caller works too, so a call never waits for a worker to start; every item is computed the same way whoever takes
  * it, so the number of threads changes no bit. Workers do not keep a process alive.
  */
+import type * as WorkerThreads from 'node:worker_threads';
 import {Arena, MAX_PAGES} from './memory';
 import {instantiate, kernelModule} from './module';
 import type {KernelName, Kernels, Variant} from './module';
@@ -55,7 +56,14 @@ export class Pool {
   }
 
   /** Runs every item on up to `threads` threads, this one included. @throws Error where a worker failed or fell silent. */
-  run(threads: number, kernel: KernelName, items: number, problem: number, scratch: number, scratchBytes: number): void {
+  run(
+    threads: number,
+    kernel: KernelName,
+    items: number,
+    problem: number,
+    scratch: number,
+    scratchBytes: number,
+  ): void {
     const {control} = this;
     this.grow(threads - 1);
     const set = (slot: keyof typeof SLOTS, value: number): number => Atomics.store(control, SLOTS[slot], value);
@@ -74,7 +82,7 @@ export class Pool {
     const own = this.kernels[kernel];
     const started = performance.now();
     try {
-      for (let item; (item = Atomics.add(control, SLOTS.NEXT, 1)) < items; ) own(problem, scratch, item);
+      for (let item; (item = Atomics.add(control, SLOTS.NEXT, 1)) < items;) own(problem, scratch, item);
     } finally {
       set('OPEN', 0);
       this.awaitWorkers(performance.now() - started);
@@ -166,7 +174,7 @@ const sourceOfWorker = (): string =>
 
 function workerStarter(): StartWorker | null {
   if (typeof SharedArrayBuffer !== 'function' || typeof WebAssembly !== 'object') return null;
-  const threads = nodeModule('node:worker_threads') as typeof import('node:worker_threads') | undefined;
+  const threads = nodeModule('node:worker_threads') as typeof WorkerThreads | undefined;
   if (threads) {
     return (workerData, onEnd) => {
       const worker = new threads.Worker(sourceOfWorker(), {eval: true, workerData});

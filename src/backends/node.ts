@@ -1,19 +1,19 @@
 /**
  * Backend `tensorflow` (tfjs-node): blocks of rows through TensorFlow's own products, which use wider vectors than WebAssembly
- * has. Only what needs no mask but the causal one: other options cost a pass over the block each, and the WebAssembly kernels
- * do them in registers.
+ * has. Only attention without options: each would cost passes over the block, and the WebAssembly kernels do them in
+ * registers; causal, they do half of the work.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type {Tensor, Tensor3D, TensorInfo} from '@tensorflow/tfjs-core';
-import {shapesOf} from '../../kernels/problem';
 import type {AttentionProblem} from '../../kernels/problem';
 import type {AttentionResult, BackwardCall, ForwardCall} from '../op/kernels';
 import type {Implementation} from './implementation';
 
-/** Rows of a block, over all heads: fewer leave TensorFlow's threads idle, more leave the cache. */
+/** Rows of a block where there are several; one block alone may have more. */
 const BLOCK_ROWS = 256;
-/** Scores of one block may take this much; with many heads a block takes fewer of them. */
-const BLOCK_BYTES = 8 * 2 ** 20;
+const MOST_ROWS = 512;
+/** Scores of one block may take this much of the cache; with many heads a block takes fewer of them. */
+const BLOCK_BYTES = 4 * 2 ** 20;
 /** Multiply-adds from which TensorFlow's products make up for what its ops cost to call, three to five of them a block. */
 const WORTH_CALLING = 2 ** 22;
 /** D + Dv from which the products weigh more than TensorFlow's passes for the softmax. */
@@ -38,12 +38,11 @@ function tidied<T>(f: () => T): T {
 }
 
 function unsupportedOption(problem: AttentionProblem): string | null {
-  const {B, H, Hkv, Sk, Sq, D, Dv, windowLeft, windowRight, queryOffset, hasQueryOffset} = problem;
+  const {B, H, Sk, Sq, D, Dv, windowLeft, windowRight} = problem;
   if (B * H * Sq * Sk * (D + Dv) < WORTH_CALLING && Sq > 1) return 'so small a call is done by the WebAssembly kernels';
   if (D + Dv < WIDE) return 'heads this narrow are done by the WebAssembly kernels';
-  const absent = (has: unknown, name: string): string | null => (has ? `${name} is done by the WebAssembly kernels` : null);
-  const hasWindow = windowLeft >= 0 || windowRight > 0;
-  const plainCausal = H === Hkv && !hasQueryOffset && queryOffset >= 0 && queryOffset + Sq <= Sk;
+  const absent = (has: unknown, name: string): string | null =>
+    has ? `${name} is done by the WebAssembly kernels` : null;
   return (
     absent(problem.bias, 'a bias') ??
     absent(problem.mask, 'a mask') ??
@@ -53,55 +52,36 @@ function unsupportedOption(problem: AttentionProblem): string | null {
     absent(problem.hasKeyLengths, 'keyLengths') ??
     absent(problem.hasSegments, 'segmentIds') ??
     absent(problem.hasSinks, 'sinks') ??
-    absent(hasWindow, 'a window') ??
-    absent(windowRight === 0 && !plainCausal, 'causal with this offset or with grouped heads')
+    absent(windowLeft >= 0 || windowRight >= 0, 'causal or a window')
   );
 }
 
-/** A run of keys that a block multiplies with at once; `visible` [rows, keys] where not all of its rows see all of them. */
-interface Keys {
-  from: number;
-  to: number;
-  visible: Tensor | null;
-}
-
+/** Rows of [B · Hkv, group · Sq], against all keys. */
 interface Block {
-  /** Rows of [B · Hkv, group · Sq]. */
   head: number;
   heads: number;
   first: number;
   rows: number;
-  keys: Keys[];
 }
 
 function blockSize({B, H, Hkv, Sq, Sk}: AttentionProblem): {heads: number; rows: number} {
-  const rows = Math.min(BLOCK_ROWS, (H / Hkv) * Sq);
+  const allRows = (H / Hkv) * Sq;
+  const fitsWhole = 4 * B * H * Sq * Sk <= BLOCK_BYTES && allRows <= MOST_ROWS;
+  const rows = fitsWhole ? allRows : Math.min(BLOCK_ROWS, allRows);
   const heads = Math.max(1, Math.min(B * Hkv, Math.floor(BLOCK_BYTES / (4 * rows * Sk))));
   return {heads, rows};
 }
 
-/** The blocks, head by head; causal ones name the keys they see, the triangle on the diagonal apart. */
 function* blocksOf(problem: AttentionProblem): Generator<Block> {
-  const {B, H, Hkv, Sq, Sk, windowRight, queryOffset} = problem;
+  const {B, H, Hkv, Sq} = problem;
   const allRows = (H / Hkv) * Sq;
   const size = blockSize(problem);
   for (let head = 0; head < B * Hkv; head += size.heads) {
     const heads = Math.min(size.heads, B * Hkv - head);
     for (let first = 0; first < allRows; first += size.rows) {
-      const rows = Math.min(size.rows, allRows - first);
-      const from = first + queryOffset;
-      const keys =
-        windowRight < 0
-          ? [{from: 0, to: Sk, visible: null}]
-          : [{from: 0, to: from, visible: null}, {from, to: from + rows, visible: lowerTriangle(rows)}]; // prettier-ignore
-      yield {head, heads, first, rows, keys: keys.filter(part => part.to > part.from)};
+      yield {head, heads, first, rows: Math.min(size.rows, allRows - first)};
     }
   }
-}
-
-function lowerTriangle(n: number): Tensor {
-  const row = tf.range(0, n, 1, 'int32');
-  return tf.greaterEqual(tf.reshape(row, [n, 1]), tf.reshape(row, [1, n]));
 }
 
 const cut = (x: Tensor3D, head: number, heads: number, from: number, to: number): Tensor3D => {
@@ -109,7 +89,7 @@ const cut = (x: Tensor3D, head: number, heads: number, from: number, to: number)
   return whole ? x : tf.slice(x, [head, from, 0], [heads, to - from, x.shape[2]]);
 };
 const rowsOf = (x: Tensor3D, {head, heads, first, rows}: Block): Tensor3D => cut(x, head, heads, first, first + rows);
-const keysOf = (x: Tensor3D, {head, heads}: Block, {from, to}: Keys): Tensor3D => cut(x, head, heads, from, to);
+const keysOf = (x: Tensor3D, {head, heads}: Block): Tensor3D => cut(x, head, heads, 0, x.shape[1]);
 
 /** q, k, v or what has their shape, as [B · Hkv, rows, width]. */
 function fold(problem: AttentionProblem, x: TensorInfo, heads: number): Tensor3D {
@@ -126,26 +106,21 @@ function unfold({B, layout}: AttentionProblem, x: Tensor, heads: number, length:
   return layout === 'BHSD' ? headsFirst : tf.transpose(headsFirst, [0, 2, 1, 3]);
 }
 
-const total = (parts: Tensor[]): Tensor => parts.reduce((a, b) => tf.add(a, b));
-
 function forward({problem, inputs, ignoresLse}: ForwardCall): AttentionResult<TensorInfo> {
-  const {B, H, Hkv, Sq, windowRight, layout} = problem;
+  const {B, H, Hkv, Sq, layout} = problem;
   const {heads, rows: blockRows} = blockSize(problem);
-  const isOneBlock = heads === B * H && blockRows === Sq && windowRight < 0;
+  const isOneBlock = heads === B * H && blockRows === Sq;
   if (ignoresLse && isOneBlock && layout === 'BHSD') {
     // No reshapes: at this size every op counts.
     const [q, k, v] = [inputs.q, inputs.k, inputs.v] as Tensor[];
     const weights = tf.softmax(tf.matMul(tf.mul(q, problem.scale), k, false, true));
     return {output: tf.matMul(weights, v), lse: tf.zeros([B, H, Sq]), lseLow: tf.zeros([B, H, Sq])};
   }
-  const q = tf.mul(fold(problem, inputs.q, H), problem.scale) as Tensor3D;
+  const q = tf.mul<Tensor3D>(fold(problem, inputs.q, H), problem.scale);
   const k = fold(problem, inputs.k, Hkv);
   const v = fold(problem, inputs.v, Hkv);
   const parts = Array.from(blocksOf(problem), block =>
-    tf.tidy(() => {
-      const isWhole = block.keys.length === 1 && !block.keys[0].visible;
-      return ignoresLse && isWhole ? [softmaxBlock(q, k, v, block)] : lseBlock(q, k, v, block);
-    }),
+    tf.tidy(() => (ignoresLse ? [softmaxBlock(q, k, v, block)] : lseBlock(q, k, v, block))),
   );
   const rows = (n: number): Tensor => tf.reshape(joined(problem, parts.map(part => part[n])), [B, H, Sq]); // prettier-ignore
   return {
@@ -157,24 +132,20 @@ function forward({problem, inputs, ignoresLse}: ForwardCall): AttentionResult<Te
 
 /** TensorFlow's softmax is one op, but does not tell what it divided by. */
 function softmaxBlock(q: Tensor3D, k: Tensor3D, v: Tensor3D, block: Block): Tensor {
-  const [keys] = block.keys;
-  const scores = tf.matMul(rowsOf(q, block), keysOf(k, block, keys), false, true);
-  return tf.matMul(tf.softmax(scores), keysOf(v, block, keys));
+  const scores = tf.matMul(rowsOf(q, block), keysOf(k, block), false, true);
+  return tf.matMul(tf.softmax(scores), keysOf(v, block));
 }
 
 /** Output, lse and lseLow of a block. */
 function lseBlock(q: Tensor3D, k: Tensor3D, v: Tensor3D, block: Block): Tensor[] {
-  const parts = block.keys.map(keys => {
-    const scores = tf.matMul(rowsOf(q, block), keysOf(k, block, keys), false, true);
-    return keys.visible ? tf.where(keys.visible, scores, -Infinity) : scores;
-  });
-  const rowMax = parts.map(scores => tf.max(scores, -1, true)).reduce((a, b) => tf.maximum(a, b));
-  const weights = parts.map(scores => tf.exp(tf.sub(scores, rowMax)));
-  const rowSum = total(weights.map(weight => tf.sum(weight, -1, true)));
-  const sums = total(weights.map((weight, n) => tf.matMul(weight, keysOf(v, block, block.keys[n]))));
+  const scores = tf.matMul(rowsOf(q, block), keysOf(k, block), false, true);
+  const rowMax = tf.max(scores, -1, true);
+  const weights = tf.exp(tf.sub(scores, rowMax));
+  const rowSum = tf.sum(weights, -1, true);
   const logSum = tf.log(rowSum);
   const lse = tf.add(rowMax, logSum);
-  return [tf.div(sums, rowSum), lse, tf.add(tf.sub(rowMax, lse), logSum)];
+  const output = tf.div(tf.matMul(weights, keysOf(v, block)), rowSum);
+  return [output, lse, tf.add(tf.sub(rowMax, lse), logSum)];
 }
 
 /** Blocks side by side again: rows within heads, heads one after the other. */
@@ -192,37 +163,30 @@ function backward({problem, inputs, saved, wanted}: BackwardCall): TensorInfo[] 
   const {B, H, Hkv, Sq, Sk, scale} = problem;
   const rows = (H / Hkv) * Sq;
   const column = (x: Tensor): Tensor3D => tf.reshape(x, [B * Hkv, rows, 1]);
-  const q = tf.mul(fold(problem, inputs.q, H), scale) as Tensor3D;
+  const q = tf.mul<Tensor3D>(fold(problem, inputs.q, H), scale);
   const k = fold(problem, inputs.k, Hkv);
   const v = fold(problem, inputs.v, Hkv);
   const dOutput = fold(problem, saved.dOutput, H);
   const delta = tf.sum(tf.mul(dOutput, fold(problem, saved.output, H)), -1, true);
   // Columns that take −lse and −delta into the products, instead of a pass over the block for each.
-  const ones = tf.ones([B * Hkv, Sk, 1]) as Tensor3D;
-  const minusLse = [saved.lse, saved.lseLow].map(x => tf.neg(column(x as Tensor)));
-  const q1 = tf.concat([q, ...minusLse], 2) as Tensor3D;
+  const ones = tf.ones<tf.Rank.R3>([B * Hkv, Sk, 1]);
+  const minusLse = [saved.lse, saved.lseLow].map(x => tf.neg<Tensor3D>(column(x as Tensor)));
+  const q1 = tf.concat<Tensor3D>([q, ...minusLse], 2);
   const k1 = tf.concat([k, ones, ones], 2);
-  const dOutput1 = tf.concat([dOutput, tf.sub(column(saved.dLse as Tensor), delta)], 2) as Tensor3D;
+  const dOutput1 = tf.concat<Tensor3D>([dOutput, tf.sub<Tensor3D>(column(saved.dLse as Tensor), delta)], 2);
   const v1 = tf.concat([v, ones], 2);
 
-  /** p and ds of a block's run of keys. */
-  const gradients = (block: Block, keys: Keys): {weights: Tensor; dScores: Tensor} => {
-    const exponents = tf.matMul(rowsOf(q1, block), keysOf(k1, block, keys), false, true);
-    const weights = tf.exp(keys.visible ? tf.where(keys.visible, exponents, -Infinity) : exponents);
-    const dWeights = tf.matMul(rowsOf(dOutput1, block), keysOf(v1, block, keys), false, true);
-    const dScores = tf.mul(weights, dWeights);
-    return {weights, dScores: keys.visible ? tf.where(keys.visible, dScores, 0) : dScores};
+  /** p and ds of a block. */
+  const gradients = (block: Block): {weights: Tensor; dScores: Tensor} => {
+    const weights = tf.exp(tf.matMul(rowsOf(q1, block), keysOf(k1, block), false, true));
+    const dWeights = tf.matMul(rowsOf(dOutput1, block), keysOf(v1, block), false, true);
+    return {weights, dScores: tf.mul(weights, dWeights)};
   };
 
   if (wanted === 'q') {
-    const parts: Tensor[] = [];
-    for (const block of blocksOf(problem)) {
-      parts.push(
-        tf.tidy(() =>
-          total(block.keys.map(keys => tf.matMul(gradients(block, keys).dScores, keysOf(k, block, keys)))),
-        ),
-      );
-    }
+    const parts = Array.from(blocksOf(problem), block =>
+      tf.tidy(() => tf.matMul(gradients(block).dScores, keysOf(k, block))),
+    );
     return [unfold(problem, tf.mul(joined(problem, parts), scale), H, Sq)];
   }
 
@@ -232,15 +196,9 @@ function backward({problem, inputs, saved, wanted}: BackwardCall): TensorInfo[] 
   for (const block of blocksOf(problem)) {
     const before = block.first === 0 ? [] : sums;
     sums = tf.tidy(() => {
-      const parts = block.keys.map(keys => {
-        const {weights, dScores} = gradients(block, keys);
-        const dk = tf.matMul(dScores, rowsOf(q, block), true);
-        const dv = tf.matMul(weights, rowsOf(dOutput, block), true);
-        const pad = (x: Tensor): Tensor =>
-          keys.to - keys.from === Sk ? x : tf.pad(x, [[0, 0], [keys.from, Sk - keys.to], [0, 0]]); // prettier-ignore
-        return [pad(dk), pad(dv)];
-      });
-      return [0, 1].map(n => total([...before.slice(n, n + 1), ...parts.map(part => part[n])]));
+      const {weights, dScores} = gradients(block);
+      const parts = [tf.matMul(dScores, rowsOf(q, block), true), tf.matMul(weights, rowsOf(dOutput, block), true)];
+      return parts.map((part, n) => (before.length > 0 ? tf.add(before[n], part) : part));
     });
     tf.dispose(before);
     if (block.first + block.rows === rows) {
@@ -248,7 +206,5 @@ function backward({problem, inputs, saved, wanted}: BackwardCall): TensorInfo[] 
       dvs.push(sums[1]);
     }
   }
-  const [dk, dv] = [dks, dvs].map(parts => unfold(problem, concat(parts, 0), Hkv, Sk));
-  const shapes = shapesOf(problem);
-  return [tf.reshape(dk, shapes.k), tf.reshape(dv, shapes.v)];
+  return [dks, dvs].map(parts => unfold(problem, concat(parts, 0), Hkv, Sk));
 }

@@ -34,10 +34,7 @@ const nodeArrays = (backend: KernelBackend): HostArrays => ({
 });
 
 /** Backend `cpu`: the tensors' typed arrays are copied in and out. */
-export const cpuSimd = simdImplementation(
-  backend => workOnCopies(cpuArrays(backend), chosenVariant()),
-  cpuArrays,
-);
+export const cpuSimd = simdImplementation(backend => workOnCopies(cpuArrays(backend), chosenVariant()), cpuArrays);
 
 /** Backend `wasm`: one thread works on tfjs's own memory where it can be reached. */
 export const wasmSimd = simdImplementation(backend => {
@@ -46,10 +43,7 @@ export const wasmSimd = simdImplementation(backend => {
 }, wasmArrays);
 
 /** Backend `tensorflow` (tfjs-node). */
-export const nodeSimd = simdImplementation(
-  backend => workOnCopies(nodeArrays(backend), chosenVariant()),
-  nodeArrays,
-);
+export const nodeSimd = simdImplementation(backend => workOnCopies(nodeArrays(backend), chosenVariant()), nodeArrays);
 
 /** Threads for a call: by its size, and the settings. */
 function threadsFor({B, H, Sq, Sk, D, Dv}: AttentionProblem): number {
@@ -122,7 +116,7 @@ function gradients({problem, inputs, saved, wanted}: BackwardCall, work: Workpla
   const gradient = work.result(inputs[wanted]!.shape);
   const {address} = gradient;
   const target = {q: {dq: address}, bias: {dbias: address}, sinks: {dsinks: address}}[wanted];
-  attentionBackward(work.place, problem, addresses, read, target as {dq: number});
+  attentionBackward(work.place, problem, addresses, read, target);
   return [gradient.tensor()];
 }
 

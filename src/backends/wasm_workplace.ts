@@ -45,7 +45,7 @@ const instances = new WeakMap<WebAssembly.Memory, Map<Variant, Kernels>>();
 
 function kernelsOn(memory: WebAssembly.Memory, variant: Variant): Kernels {
   let variants = instances.get(memory);
-  if (!variants) instances.set(memory, (variants = new Map()));
+  if (!variants) instances.set(memory, (variants = new Map<Variant, Kernels>()));
   let kernels = variants.get(variant);
   if (!kernels) variants.set(variant, (kernels = instantiate(variant, memory)));
   return kernels;

@@ -40,7 +40,7 @@ function measurePeak(): void {
 const median = (x: number[]): number => x.slice().sort((a, b) => a - b)[x.length >> 1];
 
 function inputs(n: number, d: number, heads = H, keyHeads = heads): [Tensor4D, Tensor4D, Tensor4D] {
-  const random = (h: number, seed: number) => tf.randomNormal([1, h, n, d], 0, 1, 'float32', seed) as Tensor4D;
+  const random = (h: number, seed: number) => tf.randomNormal<tf.Rank.R4>([1, h, n, d], 0, 1, 'float32', seed);
   return [random(heads, 1), random(keyHeads, 2), random(keyHeads, 3)];
 }
 
@@ -69,7 +69,9 @@ async function compare(title: string, runs: Run[], rounds: number): Promise<numb
     clock,
   );
   const peak = median(peaks);
-  console.log(`${title}   (peak of a core ${peak.toFixed(1)} GFLOP/s, ${chosenVariant()}, ${tf.env().getNumber(THREADS_FLAG)} threads)`);
+  console.log(
+    `${title}   (peak of a core ${peak.toFixed(1)} GFLOP/s, ${chosenVariant()}, ${tf.env().getNumber(THREADS_FLAG)} threads)`,
+  );
   timings.slice(1).forEach(({name, ms, fastest}, n) => {
     const rate = runs[n].gflop / ms * 1e3;
     const best = runs[n].gflop / fastest * 1e3;
@@ -88,7 +90,8 @@ async function sizes(): Promise<void> {
         {name: 'flash', gflop: flops(n, d), run: () => flashAttention(q, k, v)},
         {name: 'flash, causal', gflop: flops(n, d) / 2, run: () => flashAttention(q, k, v, {causal: true})},
       ];
-      if (n <= (SLOW_CHAIN[backend] ?? Infinity)) runs.push({name: 'chain', gflop: flops(n, d), run: () => chain(q, k, v)});
+      if (n <= (SLOW_CHAIN[backend] ?? Infinity))
+        runs.push({name: 'chain', gflop: flops(n, d), run: () => chain(q, k, v)});
       const [flash, , chainMs] = await compare(`N ${n}, D ${d}`, runs, n > 1024 ? 5 : 9);
       if (chainMs) console.log(`  flash is ${(chainMs / flash).toFixed(2)}× the chain`);
       tf.dispose([q, k, v]);
@@ -102,10 +105,10 @@ async function options(): Promise<void> {
   const [q1, k1, v1] = inputs(1000, 64);
   const [, kGrouped, vGrouped] = inputs(n, 64, H, 1);
   const bias = tf.randomNormal([1, H, n, n]);
-  const mask = tf.greater(tf.randomUniform([1, 1, n, n]), 0.3) as Tensor;
+  const mask = tf.greater<Tensor>(tf.randomUniform([1, 1, n, n]), 0.3);
   const plain = (name: string, o: FlashAttentionOptions, x = [q, k, v]): Run => ({
     name,
-    gflop: flops(x[0].shape[2] as number, 64),
+    gflop: flops(x[0].shape[2], 64),
     run: () => flashAttention(x[0], x[1], x[2], o),
   });
   await compare(

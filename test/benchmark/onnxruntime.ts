@@ -66,10 +66,7 @@ interface Runtime {
   env: {wasm: {numThreads: number}};
   Tensor: new (type: 'float32', data: Float32Array, dims: number[]) => {data: Float32Array};
   InferenceSession: {
-    create(
-      bytes: Uint8Array,
-      options: object,
-    ): Promise<{run(feeds: object): Promise<{output: {data: Float32Array}}>}>;
+    create(bytes: Uint8Array, options: object): Promise<{run(feeds: object): Promise<{output: {data: Float32Array}}>}>;
   };
 }
 
@@ -88,7 +85,7 @@ async function child(): Promise<void> {
       const feeds = Object.fromEntries(
         ['q', 'k', 'v'].map((name, i) => [name, new runtime.Tensor('float32', numbers(n, i + 1), [1, n, H * D])]),
       );
-      let first: Float32Array = (await session.run(feeds)).output.data;
+      const first: Float32Array = (await session.run(feeds)).output.data;
       const times: Time[] = [];
       for (let round = 0; round < rounds; round++) times.push(await timed(async () => void (await session.run(feeds))));
       process.send!({times, first: Array.from(first.subarray(0, 1000))});
@@ -123,7 +120,7 @@ async function parent(): Promise<void> {
   const peer = fork(process.argv[1], process.argv.slice(2), {env: {...process.env, ONNXRUNTIME_CHILD: '1'}});
   for (const n of sizes) {
     const [q, k, v] = [1, 2, 3].map(seed => tf.tensor4d(numbers(n, seed), [1, n, H, D]));
-    const [qh, kh, vh] = [q, k, v].map(x => tf.transpose(x, [0, 2, 1, 3]) as Tensor4D);
+    const [qh, kh, vh] = [q, k, v].map(x => tf.transpose<Tensor4D>(x, [0, 2, 1, 3]));
     const own: Time[] = [];
     const theirs: Time[] = [];
     for (let turn = -1; turn < 3; turn++) {

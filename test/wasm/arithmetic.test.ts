@@ -5,7 +5,12 @@ import type {Kernels} from '../../kernels/wasm/module';
 
 const COUNT = 1 << 16;
 
-function mapped(kernels: Kernels, memory: WebAssembly.Memory, name: 'exponential' | 'hyperbolicTangent', x: Float32Array) {
+function mapped(
+  kernels: Kernels,
+  memory: WebAssembly.Memory,
+  name: 'exponential' | 'hyperbolicTangent',
+  x: Float32Array,
+) {
   const view = new Float32Array(memory.buffer, 64, x.length);
   view.set(x);
   kernels[name](64, x.length);
@@ -13,7 +18,8 @@ function mapped(kernels: Kernels, memory: WebAssembly.Memory, name: 'exponential
 }
 
 /** COUNT values from `from` to `to`. */
-const range = (from: number, to: number) => Float32Array.from({length: COUNT}, (_, n) => from + ((to - from) * n) / (COUNT - 1));
+const range = (from: number, to: number) =>
+  Float32Array.from({length: COUNT}, (_, n) => from + ((to - from) * n) / (COUNT - 1));
 
 describe.each(VARIANTS)('arithmetic of %s', variant => {
   let memory: WebAssembly.Memory;

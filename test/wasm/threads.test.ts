@@ -21,8 +21,9 @@ function run(threads: number, shapes: {q: number[]; k: number[]}, options: Flash
     const [q, k, v] = [random(shapes.q, 1), random(shapes.k, 2), random(shapes.k, 3)];
     const dOutput = random(shapes.q, 4);
     const output = flashAttention(q, k, v, options);
-    const loss = (a: tf.Tensor, b: tf.Tensor, c: tf.Tensor) => tf.sum(tf.mul(flashAttention(a, b, c, options), dOutput));
-    return [output, ...tf.grads(loss as (...x: tf.Tensor[]) => tf.Tensor)([q, k, v])].map(x => x.dataSync() as Float32Array);
+    const loss = (a: tf.Tensor, b: tf.Tensor, c: tf.Tensor) =>
+      tf.sum(tf.mul(flashAttention(a, b, c, options), dOutput));
+    return [output, ...tf.grads(loss)([q, k, v])].map(x => x.dataSync() as Float32Array);
   });
 }
 
