@@ -15,6 +15,13 @@ export interface Port {
   node: NodeDef;
   index: number;
   ref: string;
+  /** `name:index`, however the graph spells it. */
+  key: string;
+}
+
+/** The first output of a node. */
+export function outputOf(node: NodeDef): Port {
+  return {node, index: 0, ref: node.name, key: `${node.name}:0`};
 }
 
 /** Where the graph's results leave it. */
@@ -29,7 +36,7 @@ export interface GraphView {
   /** Data input i. */
   input(node: NodeDef, i: number): Port | undefined;
   /** Data inputs, without control inputs. */
-  inputs(node: NodeDef): Port[];
+  inputs(node: NodeDef): readonly Port[];
   /** Nodes that read any output of this one, control inputs included; a node that reads it twice is there once. */
   consumers(node: NodeDef): readonly NodeDef[];
   /** Nodes whose tensors leave the graph by name. */
@@ -80,13 +87,21 @@ function view(name: string, nodes: readonly NodeDef[], outputRefs: string[], con
   }
   const consumers = new Map([...readers].map(([node, set]) => [node, [...set]]));
 
+  // Patterns ask for the same inputs again and again.
+  const ports = new Map<string, Port | undefined>();
   const port = (ref: string): Port | undefined => {
-    const node = byName.get(nodeName(ref));
-    const parts = ref.split(':');
-    return node && {node, index: parts.length > 1 ? Number(parts[parts.length - 1]) : 0, ref};
+    if (!ports.has(ref)) ports.set(ref, parsedRef(ref, byName));
+    return ports.get(ref);
   };
-  const inputs = (node: NodeDef): Port[] =>
-    (node.input ?? []).filter(ref => !isControl(ref)).flatMap(ref => port(ref) ?? []);
+  const inputLists = new Map<NodeDef, Port[]>();
+  const inputs = (node: NodeDef): readonly Port[] => {
+    let list = inputLists.get(node);
+    if (!list) {
+      list = (node.input ?? []).filter(ref => !isControl(ref)).flatMap(ref => port(ref) ?? []);
+      inputLists.set(node, list);
+    }
+    return list;
+  };
   return {
     name, nodes, constants, port, inputs,
     order: topologicalOrder(name, nodes, byName, consumers),
@@ -98,6 +113,14 @@ function view(name: string, nodes: readonly NodeDef[], outputRefs: string[], con
     consumers: node => consumers.get(node) ?? [],
     outputs: new Set(outputRefs.map(nodeName)),
   }; // prettier-ignore
+}
+
+function parsedRef(ref: string, byName: ReadonlyMap<string, NodeDef>): Port | undefined {
+  const node = byName.get(nodeName(ref));
+  if (!node) return undefined;
+  const colon = ref.lastIndexOf(':');
+  const index = colon < 0 ? 0 : Number(ref.slice(colon + 1));
+  return {node, index, ref, key: `${node.name}:${index}`};
 }
 
 /** Kahn's algorithm. The loops of TensorFlow 1 close over NextIteration, which waits for nobody; any other cycle cannot run. */

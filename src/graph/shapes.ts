@@ -31,16 +31,16 @@ export function inferShapes(
 ): Shapes {
   const shapes = new Map<string, Shape>();
   const values = new Map<string, Shape>();
-  const key = (port: Port): string => `${port.node.name}:${port.index}`;
-  const of = (port: Port | undefined): Shape | undefined => port && shapes.get(key(port));
-  const value = (port: Port | undefined): Shape | undefined => port && values.get(key(port));
+  const of = (port: Port | undefined): Shape | undefined => port && shapes.get(port.key);
+  const value = (port: Port | undefined): Shape | undefined => port && values.get(port.key);
 
   for (const [n, node] of graph.order.entries()) {
+    const inputs = graph.inputs(node);
     const c: Context = {
       node, graph,
-      shape: i => of(graph.input(node, i)),
-      value: i => value(graph.input(node, i)),
-      numbers: i => asNumbers(value(graph.input(node, i))),
+      shape: i => of(inputs[i]),
+      value: i => value(inputs[i]),
+      numbers: i => asNumbers(value(inputs[i])),
       unknown: axis => symbol(`${scope}${n}.${axis}`),
     }; // prettier-ignore
     const isInput = node.op.startsWith('Placeholder');

@@ -9,7 +9,7 @@ import {stridedSliceAxes} from './slices';
 function arithmetic(op: (a: Dim, b: Dim) => Dim | null): Rule {
   return c => {
     const [a, b] = [c.value(0), c.value(1)];
-    if (!a || !b || (a.length !== b.length && a.length !== 1 && b.length !== 1)) return undefined;
+    if (!a?.length || !b?.length || (a.length !== b.length && a.length !== 1 && b.length !== 1)) return undefined;
     const out = Array.from({length: Math.max(a.length, b.length)}, (_, i) => op(a[i % a.length], b[i % b.length]));
     return out.includes(null) ? undefined : (out as Dim[]);
   };

@@ -7,6 +7,7 @@ import type {Axes} from '../axes';
 import {neverNegative, same, sizeOf, subtract} from '../dims';
 import type {Dim} from '../dims';
 import type {NodeDef} from '../graph_def';
+import {outputOf} from '../graph_view';
 import type {Port} from '../graph_view';
 import type {Contraction} from './contraction';
 import type {Masks} from './masks';
@@ -224,7 +225,7 @@ function causalOffset(
   product: Contraction,
 ): number | 'end' | NotFused {
   const axes = letters.current(product.output);
-  const shape = shapes.of({node: product.node, index: 0, ref: product.node.name});
+  const shape = shapes.of(outputOf(product.node));
   const size = (letter: string): Dim | undefined => letters.sizeOf(letter) ?? shape?.[axes.indexOf(letter)];
   const [queries, keys] = [size(roles.i), size(roles.j)];
   if (!neverNegative(offset)) return new UnknownOffset('a causal mask may leave the first queries without any key');

@@ -41,7 +41,7 @@ export function chosenMask(length: Dim | undefined, more: Branch, one: Branch): 
 export function calledGraph(
   subject: Subject,
   definition: FunctionDef,
-  inputs: Port[],
+  inputs: readonly Port[],
 ): {subject: Subject; result?: Port} {
   const graph = functionGraph(definition, subject.graph.constants);
   const names = (definition.signature.inputArg ?? []).map(({name}) => name);

@@ -4,6 +4,7 @@ import type {Axes, Letters} from '../axes';
 import {parseEinsum} from '../einsum';
 import {stringAttr, stringsAttr} from '../graph_def';
 import type {NodeDef} from '../graph_def';
+import {outputOf} from '../graph_view';
 import type {Port} from '../graph_view';
 import {adjoints} from '../rule';
 import type {Subject} from './matchers';
@@ -28,7 +29,7 @@ export function contraction({graph, shapes}: Subject, node: NodeDef, letters: Le
   if (!isContraction(node) || !x || !y || more.length > 0) return null;
   const found = node.op === 'Einsum' ? einsumAxes(node) : matMulAxes(node, shapes.of(x)?.length, shapes.of(y)?.length);
   if (!found) return null;
-  const named = renamed(found, letters, [shapes.of(x), shapes.of(y), shapes.of({node, index: 0, ref: node.name})]);
+  const named = renamed(found, letters, [shapes.of(x), shapes.of(y), shapes.of(outputOf(node))]);
   return {node, inputs: [x, y], axes: [named[0], named[1]], output: named[2]};
 }
 

@@ -52,13 +52,12 @@ export class Masks {
   }
 
   meaning(port: Port, depth = 0): Meaning {
-    const key = `${port.node.name}:${port.index}`;
-    const before = this.found.get(key);
+    const before = this.found.get(port.key);
     if (before) return before;
     if (depth > MAX_DEPTH) return OTHER;
     const read = this.read(port, depth + 1);
     const meaning = read.kind === 'masked' && !this.conditions ? OTHER : read;
-    this.found.set(key, meaning);
+    this.found.set(port.key, meaning);
     return meaning;
   }
 
@@ -119,7 +118,7 @@ export class Masks {
     }
   }
 
-  private conditional(node: NodeDef, inputs: Port[]): Meaning {
+  private conditional(node: NodeDef, inputs: readonly Port[]): Meaning {
     const [more, one] = ['then_branch', 'else_branch'].map(name => {
       const definition = this.functions.get(node.attr?.[name]?.func?.name ?? '');
       if (!definition) return undefined;
@@ -129,7 +128,7 @@ export class Masks {
     return (more && one && chosenMask(lengthOverOne(this.subject, inputs[0]), more, one)) ?? OTHER;
   }
 
-  private merged(inputs: Port[]): Meaning {
+  private merged(inputs: readonly Port[]): Meaning {
     if (inputs.length !== 2) return OTHER;
     const branches = inputs.map(port => ({meaning: this.meaning(port), shape: this.subject.shapes.of(port)}));
     for (const n of [0, 1]) {
@@ -158,14 +157,14 @@ export class Masks {
       : OTHER;
   }
 
-  private cast(node: NodeDef, inputs: Port[], input: Meaning): Meaning {
+  private cast(node: NodeDef, inputs: readonly Port[], input: Meaning): Meaning {
     const to = typeAttr(node, 'DstT');
     if (input.kind === 'positions') return to === 'DT_BOOL' ? OTHER : input;
     const convert = (a: number): number => (to === 'DT_BOOL' ? Number(a !== 0) : to?.startsWith('DT_INT') ? Math.trunc(a) : a); // prettier-ignore
     return this.elementwise(node, inputs, [input], ([a]) => convert(a));
   }
 
-  private binary(node: NodeDef, inputs: Port[], a: Meaning, b: Meaning): Meaning {
+  private binary(node: NodeDef, inputs: readonly Port[], a: Meaning, b: Meaning): Meaning {
     const [p, q] = [asPositions(a), asPositions(b)];
     if (p && q && (a.kind === 'positions' || b.kind === 'positions')) {
       if (node.op === 'Add' || node.op === 'AddV2' || node.op === 'Sub')
@@ -176,7 +175,12 @@ export class Masks {
   }
 
   /** An op that works element by element: evaluated once where the condition holds and once where it does not. */
-  private elementwise(node: NodeDef, inputs: Port[], operands: Meaning[], f: (values: number[]) => number): Meaning {
+  private elementwise(
+    node: NodeDef,
+    inputs: readonly Port[],
+    operands: Meaning[],
+    f: (values: number[]) => number,
+  ): Meaning {
     const numbers = operands.map(operand => (operand.kind === 'number' ? operand.value : undefined));
     if (numbers.every(n => n !== undefined)) return {kind: 'number', value: f(numbers)};
     const masked = operands.filter(operand => operand.kind === 'masked');
@@ -191,14 +195,14 @@ export class Masks {
     return {kind: 'masked', offset: masked[0].offset, hidden, visible: simplified(node, visibleInputs, f)};
   }
 
-  private range(inputs: Port[]): Meaning {
+  private range(inputs: readonly Port[]): Meaning {
     const [start, , delta] = inputs.map(input => this.subject.shapes.value(input)?.[0]);
     if (!start || !delta || !same(delta, ONE)) return OTHER;
     return {kind: 'positions', coefficients: new Map([[0, 1]]), offset: start};
   }
 
   /** Of ones: the position, counted from 1 (or from 0 where exclusive). */
-  private cumsum(node: NodeDef, inputs: Port[], input: Meaning): Meaning {
+  private cumsum(node: NodeDef, inputs: readonly Port[], input: Meaning): Meaning {
     const axis = asNumbers(this.subject.shapes.value(inputs[1]))?.[0];
     const rank = this.subject.shapes.of(inputs[0])?.length;
     if (input.kind !== 'number' || input.value !== 1 || axis === undefined || boolAttr(node, 'reverse')) return OTHER;
@@ -212,7 +216,7 @@ export class Masks {
   }
 
   /** Keeps −num_lower ≤ j − i ≤ num_upper (negative: no bound), read from the node's own inputs. */
-  private bandPart(inputs: Port[], input: Meaning): Meaning {
+  private bandPart(inputs: readonly Port[], input: Meaning): Meaning {
     const [lower, upper] = [1, 2].map(i => inputs[i] && constantValues(this.subject, inputs[i])?.[0]);
     if (input.kind !== 'number' || lower === undefined || upper === undefined || lower >= 0 || upper < 0) return OTHER;
     return {kind: 'masked', offset: known(upper), visible: {kind: 'number', value: input.value}, hidden: 0};
@@ -256,7 +260,7 @@ export class Masks {
     return [...input.coefficients.keys()].every(axis => !grows(axis)) ? input : OTHER;
   }
 
-  private transposed(inputs: Port[], input: Meaning): Meaning {
+  private transposed(inputs: readonly Port[], input: Meaning): Meaning {
     if (input.kind === 'number') return input;
     const perm = asNumbers(this.subject.shapes.value(inputs[1]));
     if (input.kind !== 'positions' || !perm) return OTHER;
@@ -267,7 +271,7 @@ export class Masks {
     return {...input, coefficients};
   }
 
-  private sliced(node: NodeDef, inputs: Port[], input: Meaning): Meaning {
+  private sliced(node: NodeDef, inputs: readonly Port[], input: Meaning): Meaning {
     if (input.kind === 'number' || input.kind === 'other') return input;
     const {shapes} = this.subject;
     const shape = shapes.of(inputs[0]);
@@ -295,7 +299,7 @@ export class Masks {
   }
 
   /** Columns in front that all queries may see: [visible | masked] along the keys shifts the condition. */
-  private concatenated(inputs: Port[]): Meaning {
+  private concatenated(inputs: readonly Port[]): Meaning {
     const {shapes} = this.subject;
     if (inputs.length !== 3) return OTHER;
     const [front, mask] = inputs.map(input => this.meaning(input));

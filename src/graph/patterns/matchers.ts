@@ -16,7 +16,12 @@ export function isOp(port: Port | undefined, ...ops: string[]): port is Port {
 }
 
 /** The inputs of a node of one of these ops with exactly `count` data inputs. */
-export function inputsOf({graph}: Subject, port: Port | undefined, count: number, ...ops: string[]): Port[] | null {
+export function inputsOf(
+  {graph}: Subject,
+  port: Port | undefined,
+  count: number,
+  ...ops: string[]
+): readonly Port[] | null {
   if (!isOp(port, ...ops)) return null;
   const inputs = graph.inputs(port.node);
   return inputs.length === count ? inputs : null;
@@ -27,7 +32,7 @@ export function samePort(a: Port, b: Port): boolean {
 }
 
 /** Both orders of a binary op's inputs, for what commutes. */
-export function eitherOrder([a, b]: Port[]): Array<[Port, Port]> {
+export function eitherOrder([a, b]: readonly Port[]): Array<[Port, Port]> {
   return [
     [a, b],
     [b, a],

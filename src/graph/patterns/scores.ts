@@ -63,11 +63,14 @@ export function scorePath(subject: Subject, logits: Port, letters: Letters): Sco
   return new NotFused(`the scores ${place}, not from a product of queries and keys`);
 }
 
+const ARITY: Record<string, number> = {Add: 2, AddV2: 2, Sub: 2, Mul: 2, RealDiv: 2, Div: 2, Select: 3, SelectV2: 3};
+
 /** The inputs through which the scores may have come into this node, likeliest first. */
 function continuations(subject: Subject, node: NodeDef): Array<{input: Port; step: Step}> {
   const inputs = subject.graph.inputs(node);
   const [x, y, z] = inputs;
-  if (!x) return [];
+  // A file may leave inputs out.
+  if (inputs.length < (ARITY[node.op] ?? 1)) return [];
   if (isTransparent(node)) return [{input: x, step: {kind: 'same', node}}];
   switch (node.op) {
     case 'Tanh':

@@ -1,6 +1,7 @@
 /** The ways in which graphs spell softmax over the last axis. */
 import {boolAttr} from '../graph_def';
 import type {NodeDef} from '../graph_def';
+import {outputOf} from '../graph_view';
 import type {Port} from '../graph_view';
 import {asNumbers} from '../rule';
 import {behind, eitherOrder, inputsOf, isOp, samePort} from './matchers';
@@ -14,7 +15,7 @@ export interface SoftmaxMatch {
 }
 
 export function matchSoftmax(subject: Subject, node: NodeDef): SoftmaxMatch | null {
-  const port: Port = {node, index: 0, ref: node.name};
+  const port: Port = outputOf(node);
   const softmax = inputsOf(subject, port, 1, 'Softmax');
   if (softmax) return {form: 'softmax', logits: softmax[0], node};
 

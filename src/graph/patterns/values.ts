@@ -2,6 +2,7 @@
 import {hasAny, permuted} from '../axes';
 import type {Axes, Letters} from '../axes';
 import type {NodeDef} from '../graph_def';
+import {outputOf} from '../graph_view';
 import type {Port} from '../graph_view';
 import {asNumbers} from '../rule';
 import {contraction, isContraction} from './contraction';
@@ -115,6 +116,6 @@ export function movedAxes({graph, shapes}: Subject, node: NodeDef, axes: Axes, l
     const perm = asNumbers(shapes.value(graph.input(node, 1)));
     return (perm && permuted(axes, perm)) ?? null;
   }
-  const shape = shapes.of({node, index: 0, ref: node.name});
+  const shape = shapes.of(outputOf(node));
   return (shape && !hasAny(axes) ? letters.regroup(axes, shapes.of(graph.input(node, 0)), shape) : null) ?? null;
 }
