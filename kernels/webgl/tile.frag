@@ -14,6 +14,7 @@ uniform STAGED uOtherGradient;
 uniform sampler2D uRowTerms; // per query: lse, exp(−lseLow), delta − dLse
 #endif
 uniform ivec3 uOtherSide; // x of the block in the other side's textures; its head = tile head / y − z
+uniform int uLanes; // LANES, but not known when compiling
 layout(location = 0) out vec4 target[LANES];
 
 // sums[lane] += products of the tile's 4 rows with row `lane` of the other side.
@@ -100,44 +101,72 @@ void main() {
   FOR_LANES(CLEAR)
   ADD_PRODUCTS(ADD_PRODUCT, uTile, head * TEXELS_STAGED, TEXELS)
 
-#if MODE == SCORES
-#define FINISH(lane) target[lane] = finish(products[lane], place, first + lane);
-  FOR_LANES(FINISH)
-#else
+#if MODE != SCORES
   vec4 gradients[LANES];
 #define CLEAR_GRADIENT(lane) gradients[lane] = vec4(0.0);
   FOR_LANES(CLEAR_GRADIENT)
+#endif
 #if MODE == DERIVATIVES
   ADD_PRODUCTS(ADD_GRADIENT, uTileGradient, head * VALUE_TEXELS_STAGED, VALUE_TEXELS)
 #endif
-
-  vec4 kept[LANES];
-#if !HAS_DROPOUT
-#define KEEP(lane) kept[lane] = vec4(1.0);
-  FOR_LANES(KEEP)
-#elif TILES_OF_KEYS
-#define KEEP(lane) kept[lane] = dropout_factors(place.b, place.h, first + lane, place.row);
-  FOR_LANES(KEEP)
-#else
-#define KEEP(lane) { \
-    mat4 factors = dropout_tile(place, first + lane); \
-    kept[lane] = factors[0]; kept[lane + 1] = factors[1]; kept[lane + 2] = factors[2]; kept[lane + 3] = factors[3]; \
-  }
-  FOR_FOURS(KEEP)
-#endif
-
-#if TILES_OF_KEYS
-#define TERMS(lane) vec4 term = texelFetch(uRowTerms, ivec2(otherX + lane * uChunk.z, otherHead), 0); mat4 terms = mat4(term, term, term, term);
-#else
+#if MODE != SCORES && !TILES_OF_KEYS
   mat4 terms = mat4(
     texelFetch(uRowTerms, ivec2(tile, head), 0),
     texelFetch(uRowTerms, ivec2(tile + uPart.x, head), 0),
     texelFetch(uRowTerms, ivec2(tile + 2 * uPart.x, head), 0),
     texelFetch(uRowTerms, ivec2(tile + 3 * uPart.x, head), 0)
   );
+#endif
+#if MODE != SCORES && HAS_DROPOUT && !TILES_OF_KEYS
+  vec4 kept[LANES];
+#define KEEP(four) { \
+    mat4 factors = dropout_tile(place, first + four); \
+    kept[four] = factors[0]; kept[four + 1] = factors[1]; kept[four + 2] = factors[2]; kept[four + 3] = factors[3]; \
+  }
+  FOR_FOURS(KEEP)
+#define KEPT(lane) kept[lane]
+#elif HAS_DROPOUT
+#define KEPT(lane) dropout_factors(place.b, place.h, first + lane, place.row)
+#else
+#define KEPT(lane) vec4(1.0)
+#endif
+#if TILES_OF_KEYS
+#define TERMS(lane) mat4 terms; terms[0] = terms[1] = terms[2] = terms[3] = texelFetch(uRowTerms, ivec2(otherX + lane * uChunk.z, otherHead), 0);
+#else
 #define TERMS(lane)
 #endif
-#define FINISH(lane) { TERMS(lane) target[lane] = finish(products[lane], gradients[lane], kept[lane], terms, place, first + lane); }
+#if ONE_COPY
+  // One copy of the options' code instead of LANES, which some compilers would take seconds for: the bound is no constant.
+  for (int n = 0; n < uLanes; n++) {
+    vec4 product;
+#define PICK(lane) if (n == lane) product = products[lane];
+    FOR_LANES(PICK)
+#if MODE == SCORES
+    product = finish(product, place, first + n);
+#else
+    vec4 gradient;
+    vec4 keptHere = vec4(1.0);
+#define PICK_GRADIENT(lane) if (n == lane) gradient = gradients[lane];
+    FOR_LANES(PICK_GRADIENT)
+#if HAS_DROPOUT && TILES_OF_KEYS
+    keptHere = KEPT(n);
+#elif HAS_DROPOUT
+#define PICK_KEPT(lane) if (n == lane) keptHere = kept[lane];
+    FOR_LANES(PICK_KEPT)
+#endif
+    TERMS(n)
+    product = finish(product, gradient, keptHere, terms, place, first + n);
+#endif
+#define PUT(lane) if (n == lane) products[lane] = product;
+    FOR_LANES(PUT)
+  }
+#elif MODE == SCORES
+#define FINISH(lane) products[lane] = finish(products[lane], place, first + lane);
+  FOR_LANES(FINISH)
+#else
+#define FINISH(lane) { TERMS(lane) products[lane] = finish(products[lane], gradients[lane], KEPT(lane), terms, place, first + lane); }
   FOR_LANES(FINISH)
 #endif
+#define WRITE(lane) target[lane] = products[lane];
+  FOR_LANES(WRITE)
 }

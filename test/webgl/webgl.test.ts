@@ -2,13 +2,13 @@
 import {join} from 'node:path';
 import {describeInPage} from '../harness/browser';
 
-const module = join(__dirname, 'webgl_page.ts');
+const PAGE = join(__dirname, 'webgl_page.ts');
 const CASES = [
   '5×7', '65×65 causal', '128×217 causal, grouped', 'bias [2,4,5,7]', 'bias [4,1,1]', 'softcap × bias', 'dropout over tiles',
   'long window × causal over tiles', 'everything but dropout, rank 3',
 ]; // prettier-ignore
 
-describeInPage({backend: 'webgl', module}, 'fragment shaders', page => {
+describeInPage({backend: 'webgl', module: PAGE}, 'fragment shaders', page => {
   it.each(['5×7', '65×65 causal', 'dropout over tiles', 'bias [4,1,1]', 'long window × causal over tiles'])(
     'textures of 64 × 64 at most: %s',
     name => page().call('holdCases', [name], {WEBGL_MAX_TEXTURE_SIZE: 64}),

@@ -24,6 +24,9 @@ const READ_AS = {
   querySegments: 'QuerySegments', keySegments: 'KeySegments', sinks: 'Sinks',
 } as const satisfies Partial<Record<keyof AttentionInputs<unknown>, string>>; // prettier-ignore
 
+/** Options whose code is long enough to matter to compilers, once for each score of a tile. */
+const LONG_CODE = ['bias', 'mask', 'alibiSlopes', 'keySegments'] as const;
+
 type OptionName = keyof typeof READ_AS;
 
 /** Tensors by their name in the shader. */
@@ -97,6 +100,7 @@ export class Call {
       HAS_SINKS: has('sinks'),
       HAS_SOFTCAP: Number(problem.softcap > 0),
       HAS_DROPOUT: Number(problem.dropout > 0),
+      ONE_COPY: Number(problem.softcap > 0 || problem.dropout > 0 || LONG_CODE.some(name => present.includes(name))),
     };
     const parts = [places, problem.dropout > 0 ? philox : '', options, shader];
     const optional = Object.fromEntries(present.map(name => [READ_AS[name], this.views[name]!]));
@@ -107,6 +111,7 @@ export class Call {
       return [batch, head, row, key];
     };
     Object.assign(pass.uniforms, {
+      uLanes: this.device.lanes,
       uSizes: [problem.H, problem.Sq, problem.Sk, 0],
       uWindow: [problem.windowLeft, problem.windowRight, problem.queryOffset],
       uSoftcap: problem.softcap,
