@@ -8,7 +8,7 @@ import {UsageError} from './usage';
 const program = new Command('tfjs-flash-attention')
   .description('Fused attention for TensorFlow.js models.')
   .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : 2))
-  .showHelpAfterError(false);
+  .showSuggestionAfterError(false);
 for (const command of [inspectCommand(), fuseCommand(), rooflineCommand()]) {
   program.addCommand(command.copyInheritedSettings(program));
 }

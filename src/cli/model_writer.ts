@@ -29,9 +29,9 @@ export async function writeModel(
   onProgress: OnProgress,
 ): Promise<void> {
   const target = resolve(out);
-  await mkdir(dirname(target), {recursive: true});
   const partial = join(dirname(target), `.${basename(target)}-${randomUUID()}`);
   try {
+    await mkdir(dirname(target), {recursive: true});
     await mkdir(partial);
     for (const [n, shard] of shards.entries()) {
       const copy = join(partial, shard);
@@ -42,7 +42,7 @@ export async function writeModel(
     await writeFile(join(partial, 'model.json'), JSON.stringify({...json, modelTopology}));
     await putInPlace(partial, target, force);
   } catch (error) {
-    await rm(partial, {recursive: true, force: true});
+    await rm(partial, {recursive: true, force: true}).catch(() => undefined);
     throw new Error(`Cannot write ${out}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}.`, {
       cause: error,
     });
