@@ -9,9 +9,12 @@ fn finish_row(at: u32, h: u32, rowMax: f32, rowSum: f32) -> f32 {
     factor = exp_difference(rowMax - top);
     sum = sum * factor + select(exp_difference(sink - top), 0.0, is_negative_infinity(sink));
   }
+  // Asked this way round because a comparison with NaN is false: a NaN belongs in the second branch.
   var lse = u.negativeInfinity;
   var low = 0.0;
-  if (sum != 0.0) {
+  if (sum == 0.0) {
+    factor = 0.0;
+  } else {
     let logarithm = log(sum);
     lse = opaque_value(top + logarithm);
     low = opaque_value(top - lse) + logarithm;

@@ -19,10 +19,10 @@ fn saved_row(b: u32, h: u32, i: u32) -> vec3f {
 }
 
 fn place_gradient(raw: f32, dP: f32, row: Row, saved: vec3f, j: i32, checked: bool) -> Place {
-  var capped = raw;
+  var capped = opaque_value(raw);
   var capSlope = 1.0;
   if (HAS_SOFTCAP) {
-    let t = bounded_tanh(raw / u.softcap);
+    let t = bounded_tanh(capped / u.softcap);
     capped = u.softcap * t;
     capSlope = 1.0 - t * t;
   }

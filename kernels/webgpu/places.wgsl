@@ -23,7 +23,8 @@ fn is_negative_infinity(x: f32) -> bool {
   return bitcast<u32>(x) == NEGATIVE_INFINITY_BITS;
 }
 
-// A value the compiler cannot look through, so that rounding errors are not simplified away.
+// A value the compiler cannot look through: rounding errors are not simplified away, and a product is not fused with what is
+// subtracted from it later (near float32's range the rounding of a score is large).
 fn opaque_value(x: f32) -> f32 {
   return bitcast<f32>(bitcast<u32>(x) ^ u.zero);
 }
@@ -96,7 +97,7 @@ fn changed_score(capped: f32, row: Row, j: i32) -> f32 {
 }
 
 fn score_at(raw: f32, row: Row, j: i32) -> f32 {
-  var s = raw;
+  var s = opaque_value(raw);
   if (HAS_SOFTCAP) { s = u.softcap * bounded_tanh(s / u.softcap); }
   return changed_score(s, row, j);
 }

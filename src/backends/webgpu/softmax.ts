@@ -16,7 +16,7 @@ export function runSoftmax(backend: WebGPUInternals, logits: TensorInfo): Tensor
   dispatch(backend, {
     kernel: 'softmax',
     exchange: 'single',
-    constants: {...NO_OPTIONS, D: 1, DV: 1, LANES: lanes, ROWS: 1, THREADS, KEYS: 1, BLOCK: lanes},
+    constants: {...NO_OPTIONS, D: 1, DV: 1, LANES: lanes, ROWS: 1, THREADS, KEYS: 1, BLOCK: 1},
     bindings: [
       {name: 'logits', kind: 'f32', access: 'read', tensor: logits},
       {name: 'result', kind: 'f32', access: 'read_write', tensor: result},
