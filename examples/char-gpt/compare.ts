@@ -39,12 +39,20 @@ export async function compare(sizes: GptSizes, tokens: number[], options: TrainO
     const x = oneHot(inputs, seeded.vocabulary);
     const y = oneHot(targets, seeded.vocabulary);
     const [a, b] = await costs([false, true].map(unfused => () => step(model, x, y, unfused)));
-    rows.push([`${T}`, a.milliseconds.toFixed(0), b.milliseconds.toFixed(0), a.megabytes.toFixed(1), b.megabytes.toFixed(1)]);
+    rows.push([
+      `${T}`,
+      a.milliseconds.toFixed(0),
+      b.milliseconds.toFixed(0),
+      a.megabytes.toFixed(1),
+      b.megabytes.toFixed(1),
+    ]);
     tf.dispose([x, y]);
     model.dispose();
   }
   console.log(`A training step of one text of T characters on ${tf.getBackend()}`);
-  console.log(formatTable(['T', 'fused, ms', 'chain, ms', 'fused, peak MB of tensors', 'chain, peak MB of tensors'], rows));
+  console.log(
+    formatTable(['T', 'fused, ms', 'chain, ms', 'fused, peak MB of tensors', 'chain, peak MB of tensors'], rows),
+  );
   return difference <= TOLERANCE;
 }
 
@@ -73,7 +81,10 @@ async function costs(runs: Array<() => Promise<void>>): Promise<Cost[]> {
       await run();
       return tf.scalar(0);
     });
-    results.push({milliseconds: times[n].sort((a, b) => a - b)[ROUNDS >> 1], megabytes: (peakBytes - before) / 2 ** 20});
+    results.push({
+      milliseconds: times[n].sort((a, b) => a - b)[ROUNDS >> 1],
+      megabytes: (peakBytes - before) / 2 ** 20,
+    });
   }
   return results;
 }

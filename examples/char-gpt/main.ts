@@ -93,7 +93,8 @@ async function main(): Promise<number> {
     throw new UsageError(`Cannot read the text ${options.text}: ${(error as NodeJS.ErrnoException).code}.`);
   });
   const {alphabet, tokens} = charText(content);
-  if (tokens.length < T + 2) throw new UsageError(`${options.text} has ${tokens.length} characters, too few for pieces of ${T}.`);
+  if (tokens.length < T + 2)
+    throw new UsageError(`${options.text} has ${tokens.length} characters, too few for pieces of ${T}.`);
   const strange = [...options.prompt].find(char => !alphabet.includes(char));
   if (options.prompt === '' || strange !== undefined) throw new UsageError(`The prompt must be of the text's characters, and '${strange ?? ''}' is none.`); // prettier-ignore
   await selectBackend(options.backend);
@@ -104,7 +105,10 @@ async function main(): Promise<number> {
 
   let model = makeGpt(sizes, seed);
   console.log(`${model.countParams()} parameters, ${alphabet.length} characters, backend ${tf.getBackend()}`);
-  const bar = new SingleBar({format: 'training {bar} {value}/{total}, loss {loss}, {eta_formatted} left', stream: process.stderr});
+  const bar = new SingleBar({
+    format: 'training {bar} {value}/{total}, loss {loss}, {eta_formatted} left',
+    stream: process.stderr,
+  });
   bar.start(steps, 0, {loss: '–'});
   const shown = Math.max(1, Math.floor(steps / 10));
   const report: string[] = [];

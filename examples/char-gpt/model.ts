@@ -13,8 +13,10 @@ export interface GptSizes {
 export function makeGpt({vocabulary, width, heads, blocks, dropout}: GptSizes, seed: number): tf.LayersModel {
   let nextSeed = seed;
   const kernel = () => tf.initializers.glorotUniform({seed: ++nextSeed});
-  const apply = (layer: tf.layers.Layer, x: tf.SymbolicTensor | tf.SymbolicTensor[]) => layer.apply(x) as tf.SymbolicTensor;
-  const dense = (units: number, activation?: 'relu') => tf.layers.dense({units, activation, kernelInitializer: kernel()});
+  const apply = (layer: tf.layers.Layer, x: tf.SymbolicTensor | tf.SymbolicTensor[]) =>
+    layer.apply(x) as tf.SymbolicTensor;
+  const dense = (units: number, activation?: 'relu') =>
+    tf.layers.dense({units, activation, kernelInitializer: kernel()});
 
   // Tokens come one-hot, so that the first Dense layer is the embedding and trains on every backend.
   const tokens = tf.input({shape: [null, vocabulary]});

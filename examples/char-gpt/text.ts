@@ -24,7 +24,12 @@ export function randomGenerator(seed: number): () => number {
 }
 
 /** Pieces of T characters and, for each place, the character that follows. */
-export function takeBatch(tokens: number[], count: number, T: number, random: () => number): {inputs: number[][]; targets: number[][]} {
+export function takeBatch(
+  tokens: number[],
+  count: number,
+  T: number,
+  random: () => number,
+): {inputs: number[][]; targets: number[][]} {
   const starts = Array.from({length: count}, () => Math.floor(random() * (tokens.length - T)));
   return {
     inputs: starts.map(start => tokens.slice(start, start + T)),

@@ -65,7 +65,11 @@ async function main(): Promise<void> {
       }
     }
   }
-  const rows = caches.map(({length, append, attend}) => [String(length), (1000 * median(append)).toFixed(1), median(attend).toFixed(3)]);
+  const rows = caches.map(({length, append, attend}) => [
+    String(length),
+    (1000 * median(append)).toFixed(1),
+    median(attend).toFixed(3),
+  ]);
   console.log(`${backend}, B ${B} H ${H} D ${D}, pages of ${caches[0].cache.pageSize}, medians of ${ROUNDS}`);
   console.log(formatTable(['cached', 'append one token, µs', 'attend, ms'], rows));
   const ratio = median(caches[3].append) / median(caches[0].append);

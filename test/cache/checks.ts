@@ -13,10 +13,14 @@ interface Tokens {
   v: tf.Tensor;
 }
 
-const make = (n: number, seed: number): Tokens => ({k: normal([B, Hkv, n, D], seed), v: normal([B, Hkv, n, D], seed + 1)});
+const make = (n: number, seed: number): Tokens => ({
+  k: normal([B, Hkv, n, D], seed),
+  v: normal([B, Hkv, n, D], seed + 1),
+});
 const join = (parts: Tokens[]): Tokens => ({k: tf.concat(parts.map(({k}) => k), 2), v: tf.concat(parts.map(({v}) => v), 2)}); // prettier-ignore
 const row = (x: tf.Tensor, b: number): tf.Tensor => tf.slice(x, [b, 0, 0, 0], [1, ...x.shape.slice(1)]);
-const first = (x: tf.Tensor, n: number): tf.Tensor => tf.slice(x, [0, 0, 0, 0], [x.shape[0], x.shape[1]!, n, x.shape[3]!]);
+const first = (x: tf.Tensor, n: number): tf.Tensor =>
+  tf.slice(x, [0, 0, 0, 0], [x.shape[0], x.shape[1]!, n, x.shape[3]!]);
 
 async function same(what: string, actual: tf.Tensor, expected: tf.Tensor, tolerance = 4e-6): Promise<void> {
   expectClose(what, await actual.data(), await expected.data(), tolerance, actual.shape);
@@ -36,7 +40,11 @@ export const cacheChecks: Record<string, () => Promise<void>> = {
       cache.append(0, k, v);
       const whole = join(chunks.slice(0, n + 1));
       const q = normal([B, H, k.shape[2]!, D], 20 + n);
-      for (const options of [{causal: true}, {causal: true, window: [3, 0] as [number, number], sinks: [0.5, 0, 1, -1]}, {softcap: 2}]) {
+      for (const options of [
+        {causal: true},
+        {causal: true, window: [3, 0] as [number, number], sinks: [0.5, 0, 1, -1]},
+        {softcap: 2},
+      ]) {
         await same(`chunk ${n}`, cache.attend(q, 0, options), flashAttention(q, whole.k, whole.v, options));
       }
     }
@@ -99,7 +107,10 @@ export const cacheChecks: Record<string, () => Promise<void>> = {
     for (const layout of ['BHSD', 'BSHD'] as const) {
       const x = tfl.input({shape: [null as unknown as number, 8]});
       const args = {numQueryHeads: 4, numKeyValueHeads: 2, headDim: 6, rotary: {interleaved: true}, useSinks: true};
-      const [one, two] = [new GroupedQueryAttention(args), multiHeadAttention({numHeads: 2, keyDim: 6, rotary: true, valueDim: 6})];
+      const [one, two] = [
+        new GroupedQueryAttention(args),
+        multiHeadAttention({numHeads: 2, keyDim: 6, rotary: true, valueDim: 6}),
+      ];
       build(one, 8);
       build(two, 8);
       const hidden = one.apply(x, {useCausalMask: true}) as tfl.SymbolicTensor;

@@ -31,7 +31,8 @@ describeOn('cpu', 'the cache', () => {
     for (let step = 0; step < 1000; step++) {
       tf.dispose(layer.apply(token, {cache}) as tf.Tensor);
       const pages = Math.ceil((step + 1) / 256);
-      if (tf.memory().numTensors !== before.numTensors + 2 * pages) throw new Error(`step ${step}: ${tf.memory().numTensors}`);
+      if (tf.memory().numTensors !== before.numTensors + 2 * pages)
+        throw new Error(`step ${step}: ${tf.memory().numTensors}`);
     }
     expect(tf.memory().numBytes - before.numBytes).toBe(2 * 4 * 256 * 2 * 4 * 4); // k and v, 4 pages of float32
     cache.dispose();

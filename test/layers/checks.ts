@@ -1,7 +1,13 @@
 /** What the layers must do on every backend, as functions that throw: Node's tests and the browser page both run them. */
 import * as tf from '@tensorflow/tfjs-core';
 import * as tfl from '@tensorflow/tfjs-layers';
-import {GroupedQueryAttention, MultiHeadAttention, multiHeadAttention, packSequences, unpackSequences} from 'tfjs-flash-attention/layers';
+import {
+  GroupedQueryAttention,
+  MultiHeadAttention,
+  multiHeadAttention,
+  packSequences,
+  unpackSequences,
+} from 'tfjs-flash-attention/layers';
 import {expectClose} from '../closeness';
 import {normalNumbers} from '../inputs';
 
@@ -27,13 +33,21 @@ interface ChainSizes {
 }
 
 /** The same layer from matMul, softmax, matMul; weights in Keras's order. */
-function chain(q: tf.Tensor, v: tf.Tensor, weights: tf.Tensor[], {H, Hkv, D, causal, mask, turn, sinks}: ChainSizes): tf.Tensor {
+function chain(
+  q: tf.Tensor,
+  v: tf.Tensor,
+  weights: tf.Tensor[],
+  {H, Hkv, D, causal, mask, turn, sinks}: ChainSizes,
+): tf.Tensor {
   const [wq, bq, wk, bk, wv, bv, wo, bo] = weights;
   const [B, T, E] = q.shape as [number, number, number];
   const S = v.shape[1]!;
   const heads = (x: tf.Tensor, w: tf.Tensor, b: tf.Tensor, n: number): tf.Tensor => {
     const rows = x.shape[1]!;
-    const flat = tf.matMul(tf.reshape(x, [-1, x.shape[2]!]) as tf.Tensor2D, tf.reshape(w, [x.shape[2]!, -1]) as tf.Tensor2D);
+    const flat = tf.matMul(
+      tf.reshape(x, [-1, x.shape[2]!]) as tf.Tensor2D,
+      tf.reshape(w, [x.shape[2]!, -1]) as tf.Tensor2D,
+    );
     return tf.add(tf.reshape(flat, [B, rows, n, -1]), tf.reshape(b, [1, 1, n, -1]));
   };
   const first = (x: tf.Tensor): tf.Tensor => {
@@ -57,7 +71,13 @@ function chain(q: tf.Tensor, v: tf.Tensor, weights: tf.Tensor[], {H, Hkv, D, cau
 }
 
 /** Output and the gradients of inputs and weights agree with the chain's. */
-async function expectChain(layer: tfl.layers.Layer, q: tf.Tensor, v: tf.Tensor, kwargs: Record<string, unknown>, sizes: ChainSizes) {
+async function expectChain(
+  layer: tfl.layers.Layer,
+  q: tf.Tensor,
+  v: tf.Tensor,
+  kwargs: Record<string, unknown>,
+  sizes: ChainSizes,
+) {
   const target = normal(q.shape, 99);
   const weights = layer.weights.map(weight => (weight as unknown as {val: tf.Variable}).val);
   const own = (): tf.Tensor => layer.apply([q, v], kwargs) as tf.Tensor;
@@ -72,7 +92,13 @@ async function expectChain(layer: tfl.layers.Layer, q: tf.Tensor, v: tf.Tensor, 
 }
 
 /** Rotary embedding as its definition: channel pairs as complex numbers, turned on the host. */
-function turnedOnHost(x: Float32Array, [B, S, H, D]: number[], base: number, interleaved: boolean, positionOf: (b: number, i: number) => number) {
+function turnedOnHost(
+  x: Float32Array,
+  [B, S, H, D]: number[],
+  base: number,
+  interleaved: boolean,
+  positionOf: (b: number, i: number) => number,
+) {
   const out = new Float32Array(x.length);
   for (let row = 0; row < B * S * H; row++) {
     const position = positionOf(Math.floor(row / (S * H)), Math.floor(row / H) % S);
@@ -119,14 +145,25 @@ export const layerChecks: Record<string, () => Promise<void>> = {
   },
   async 'MultiHeadAttention agrees with the chain, causal'() {
     const layer = withRandomWeights(new MultiHeadAttention(upper(2, 4)), normal([2, 9, 6], 1), normal([2, 9, 6], 2));
-    await expectChain(layer, normal([2, 9, 6], 3), normal([2, 9, 6], 4), {useCausalMask: true}, {H: 2, Hkv: 2, D: 4, causal: true});
+    await expectChain(
+      layer,
+      normal([2, 9, 6], 3),
+      normal([2, 9, 6], 4),
+      {useCausalMask: true},
+      {H: 2, Hkv: 2, D: 4, causal: true},
+    );
   },
   async 'MultiHeadAttention agrees with the chain under an attention mask'() {
     const layer = withRandomWeights(new MultiHeadAttention(upper(2, 4)), normal([2, 5, 6], 1), normal([2, 7, 6], 2));
     const visible = Float32Array.from({length: 2 * 5 * 7}, (_, n) => (n % 3 === 0 || n % 7 === 1 ? 1 : 0));
     const attentionMask = tf.tensor(visible, [2, 5, 7]);
     const kwargs = {attentionMask};
-    await expectChain(layer, normal([2, 5, 6], 3), normal([2, 7, 6], 4), kwargs, {H: 2, Hkv: 2, D: 4, mask: tf.expandDims(attentionMask, 1)});
+    await expectChain(layer, normal([2, 5, 6], 3), normal([2, 7, 6], 4), kwargs, {
+      H: 2,
+      Hkv: 2,
+      D: 4,
+      mask: tf.expandDims(attentionMask, 1),
+    });
   },
   async 'GroupedQueryAttention with rotary embedding and sinks agrees with the chain'() {
     for (const interleaved of [false, true]) {

@@ -20,7 +20,14 @@ export const KERAS_MODELS = [
 
 export function readKerasModel(name: string): KerasModel {
   const file = JSON.parse(readFileSync(join(__dirname, 'keras', `${name}.json`), 'utf8'));
-  return {...file, artifacts: {modelTopology: file.modelTopology, weightSpecs: file.weightSpecs, weightData: bytes(Buffer.from(file.weightData, 'base64'))}};
+  return {
+    ...file,
+    artifacts: {
+      modelTopology: file.modelTopology,
+      weightSpecs: file.weightSpecs,
+      weightData: bytes(Buffer.from(file.weightData, 'base64')),
+    },
+  };
 }
 
 /** The converter's folder of a model that lies beside the checkout; undefined where it is not there. */

@@ -50,7 +50,11 @@ describeOn('cpu', 'MultiHeadAttention', () => {
     const model = tf.model({inputs: [q, v, mask], outputs: output});
     const inputs = [normal([2, 4, 8], 1), normal([2, 6, 8], 2), tf.greater(normal([2, 4, 6], 3), 0)];
     const expected = await (model.predict(inputs) as tf.Tensor).data();
-    const direct = layer.apply(inputs[0], {value: inputs[1], attentionMask: inputs[2], useCausalMask: true}) as tf.Tensor;
+    const direct = layer.apply(inputs[0], {
+      value: inputs[1],
+      attentionMask: inputs[2],
+      useCausalMask: true,
+    }) as tf.Tensor;
     expectSameBits('predict', expected, await direct.data());
 
     let saved!: tf.io.ModelArtifacts;
@@ -63,14 +67,19 @@ describeOn('cpu', 'MultiHeadAttention', () => {
     const loaded = await tf.loadLayersModel(tf.io.fromMemory(JSON.parse(JSON.stringify({...saved, weightData: null}), (key, value) => (key === 'weightData' ? saved.weightData : value)))); // prettier-ignore
     expectSameBits('loaded', await (loaded.predict(inputs) as tf.Tensor).data(), expected);
 
-    const copy = tf.serialization.SerializationMap.getMap().classNameMap.MultiHeadAttention[1](MultiHeadAttention, layer.getConfig());
+    const copy = tf.serialization.SerializationMap.getMap().classNameMap.MultiHeadAttention[1](
+      MultiHeadAttention,
+      layer.getConfig(),
+    );
     expect((copy as MultiHeadAttention).getConfig()).toEqual(layer.getConfig());
   });
 
   it('stands in tf.sequential, where it attends to its own input', async () => {
     const model = tf.sequential();
     model.add(multiHeadAttention({...config, inputShape: [5, 8], useCausalMask: true}));
-    model.add(new GroupedQueryAttention({headDim: 4, numQueryHeads: 4, numKeyValueHeads: 1, rotary: {interleaved: true}}));
+    model.add(
+      new GroupedQueryAttention({headDim: 4, numQueryHeads: 4, numKeyValueHeads: 1, rotary: {interleaved: true}}),
+    );
     model.add(tf.layers.dense({units: 3}));
     const x = normal([2, 5, 8], 1);
     expect((model.predict(x) as tf.Tensor).shape).toEqual([2, 5, 3]);
@@ -82,7 +91,8 @@ describeOn('cpu', 'MultiHeadAttention', () => {
 
   it('drops in training only, and the same again by its seed', async () => {
     const x = normal([1, 32, 8], 1);
-    const run = async (training: boolean, layer: MultiHeadAttention) => (layer.apply(x, {training}) as tf.Tensor).data();
+    const run = async (training: boolean, layer: MultiHeadAttention) =>
+      (layer.apply(x, {training}) as tf.Tensor).data();
     const init = {kernelInitializer: tf.initializers.glorotUniform({seed: 5})};
     const make = (): MultiHeadAttention => multiHeadAttention({numHeads: 2, keyDim: 4, dropout: 0.5, seed: 7, ...init});
     const [a, b] = [make(), make()];

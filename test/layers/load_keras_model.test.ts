@@ -38,11 +38,13 @@ describeOn('cpu', 'models by other ways', () => {
     const keras = readKerasModel(name);
     const model = await loadKerasModel(tf.io.fromMemory(keras.artifacts));
     let saved: tf.io.ModelArtifacts | undefined;
-    await model.save(tf.io.withSaveHandler(async artifacts => {
-      saved = JSON.parse(JSON.stringify({...artifacts, weightData: undefined}));
-      saved!.weightData = artifacts.weightData;
-      return {modelArtifactsInfo: tf.io.getModelArtifactsInfoForJSON(artifacts)};
-    }));
+    await model.save(
+      tf.io.withSaveHandler(async artifacts => {
+        saved = JSON.parse(JSON.stringify({...artifacts, weightData: undefined}));
+        saved!.weightData = artifacts.weightData;
+        return {modelArtifactsInfo: tf.io.getModelArtifactsInfoForJSON(artifacts)};
+      }),
+    );
     model.dispose();
     // What tfjs wrote, stock tfjs can read.
     await expectKerasAnswers(await tf.loadLayersModel(tf.io.fromMemory(saved!)), keras);
@@ -53,14 +55,19 @@ describeOn('cpu', 'models by other ways', () => {
     const keras = readKerasModel(name);
     const loading = tf.loadLayersModel(tf.io.fromMemory(keras.artifacts));
     if (['causal', 'scores', 'shared'].includes(name)) await expectKerasAnswers(await loading, keras);
-    else await expect(loading).rejects.toThrow(/^Layer '.*' \(MultiHeadAttention\) takes '.*' from layer '.*', .* loadKerasModel /);
+    else
+      await expect(loading).rejects.toThrow(
+        /^Layer '.*' \(MultiHeadAttention\) takes '.*' from layer '.*', .* loadKerasModel /,
+      );
   });
 
   it('a graph model, a file without a model and a wrong argument are named', async () => {
     const load = (modelTopology: object | undefined) => loadKerasModel({load: async () => ({modelTopology})});
     await expect(load({node: []})).rejects.toThrow('loadKerasModel found a graph model');
     await expect(load(undefined)).rejects.toThrow(`loadKerasModel found no 'modelTopology'`);
-    await expect(loadKerasModel({} as tf.io.IOHandler)).rejects.toThrow(`Argument 'urlOrIOHandler' passed to 'loadKerasModel'`);
+    await expect(loadKerasModel({} as tf.io.IOHandler)).rejects.toThrow(
+      `Argument 'urlOrIOHandler' passed to 'loadKerasModel'`,
+    );
   });
 
   it('a call that cannot be expressed names its layer', async () => {
@@ -77,6 +84,8 @@ describeOn('cpu', 'models by other ways', () => {
     await expect(change(m => (m.inbound_nodes[0][0][3] = {...keywords, bias: 3}))).rejects.toThrow(
       `Layer 'm' is called with 'bias' set to 3, which is not supported.`,
     );
-    await expect(change(m => (m.inbound_nodes[0] = [['x', 0]] as unknown[][]))).rejects.toThrow(`Layer 'm' has a call that is not`);
+    await expect(change(m => (m.inbound_nodes[0] = [['x', 0]] as unknown[][]))).rejects.toThrow(
+      `Layer 'm' has a call that is not`,
+    );
   });
 });
