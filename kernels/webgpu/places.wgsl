@@ -29,9 +29,10 @@ fn opaque_value(x: f32) -> f32 {
   return bitcast<f32>(bitcast<u32>(x) ^ u.zero);
 }
 
-// exp2 of a difference that may be −∞ or overflow below: there 0, a NaN stays NaN.
+// exp of a difference that may be −∞ or overflow below: there 0. A NaN stays NaN by its bits: some devices' exp2 drops it.
 fn exp_difference(x: f32) -> f32 {
-  return select(exp2(x * LOG2E), 0.0, x < -200.0);
+  let isNaN = (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+  return select(select(exp2(x * LOG2E), 0.0, x < -200.0), x, isNaN);
 }
 
 fn end_of_keys(b: u32) -> i32 {
