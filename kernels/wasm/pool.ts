@@ -111,10 +111,10 @@ export class Pool {
     for (let worker = 0; worker < this.workers.length; worker++) {
       const slot = SLOTS.FIRST_WORKER + worker;
       for (let spins = 0; Atomics.load(this.control, slot) === 1; spins++) {
-        if (spins > 1000 && canWait) Atomics.wait(this.control, slot, 1, 100);
-        if (spins % 1000 === 0 && performance.now() > deadline) {
+        if (spins < SPINS) continue;
+        if (canWait) Atomics.wait(this.control, slot, 1, 10);
+        if (performance.now() > deadline)
           throw this.fail(`worker ${worker} of the pool stopped in the middle of a call`);
-        }
       }
     }
   }
@@ -125,6 +125,8 @@ export class Pool {
   }
 }
 
+/** Looks at a worker's word before sleeping on it: most are done within microseconds. */
+const SPINS = 1000;
 /** A page's main thread may not sleep on Atomics. */
 const canWait = typeof document === 'undefined';
 

@@ -45,6 +45,19 @@ export const wasmSimd = simdImplementation(backend => {
 /** Backend `tensorflow` (tfjs-node). */
 export const nodeSimd = simdImplementation(backend => workOnCopies(nodeArrays(backend), chosenVariant()), nodeArrays);
 
+function missingSimd(): string | null {
+  return runsVariant('simd') ? null : 'this JavaScript engine has no WebAssembly SIMD';
+}
+
+/** WebAssembly addresses 4 GiB; the backward pass holds every tensor of the call and its gradient. */
+function tooLarge(problem: AttentionProblem): string | null {
+  const {q, k, v, output} = shapesOf(problem);
+  const size = (shape: readonly number[] | null): number => (shape ?? [0]).reduce((product, n) => product * n, 1);
+  const once = [q, k, v, output, problem.bias].reduce((sum, shape) => sum + 4 * size(shape), size(problem.mask));
+  const gigabytes = (2 * once) / 2 ** 30;
+  return gigabytes < 3.5 ? null : `its tensors and gradients take ${gigabytes.toFixed(1)} GiB, WebAssembly addresses 4`;
+}
+
 /** Threads for a call: by its size, and the settings. */
 function threadsFor({B, H, Sq, Sk, D, Dv}: AttentionProblem): number {
   const multiplyAdds = B * H * Sq * Sk * (D + Dv);
@@ -62,7 +75,7 @@ function simdImplementation(
   };
   return {
     name: 'simd',
-    unsupported: () => (runsVariant('simd') ? null : 'this JavaScript engine has no WebAssembly SIMD'),
+    unsupported: problem => missingSimd() ?? tooLarge(problem),
     forward: ({problem, inputs}: ForwardCall, backend): AttentionResult<TensorInfo> => {
       const {B, H, Sq} = problem;
       const work = workplaceOf(backend, problem);

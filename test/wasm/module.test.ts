@@ -3,7 +3,9 @@ import {readdirSync, readFileSync, statSync} from 'node:fs';
 import {join} from 'node:path';
 import {FIELDS} from '../../kernels/wasm/fields';
 import {kernelModule} from '../../kernels/wasm/module';
+import {attentionProblem} from '../../kernels/problem';
 import {roundUp} from '../../kernels/wasm/tiling';
+import {cpuSimd} from '../../src/backends/wasm';
 
 const FOLDER = join(__dirname, '../../kernels/wasm');
 
@@ -30,3 +32,11 @@ it('a module for memory of one kind refuses the other', () => {
 });
 
 it('rounds up', () => expect([roundUp(1, 16), roundUp(16, 16), roundUp(17, 16)]).toEqual([16, 16, 32]));
+
+it('a call beyond 4 GiB is left to the next implementation', () => {
+  const spec = (n: number) => ({shape: [1, 8, n, 128], dtype: 'float32'});
+  const problem = (n: number) => attentionProblem('attention', {q: spec(n), k: spec(n), v: spec(n)}, {});
+  const backend = null as never; // not looked at
+  expect(cpuSimd.unsupported(problem(1024), backend)).toBeNull();
+  expect(cpuSimd.unsupported(problem(2 ** 18), backend)).toContain('WebAssembly addresses 4');
+});

@@ -4,7 +4,12 @@ import {flashAttention} from '../../src';
 import {sharedPool} from '../../kernels/wasm/pool';
 import {THREADED_FROM_FLAG, THREADS_FLAG} from '../../src/backends/wasm_settings';
 
-export async function oneAndTwoThreads(): Promise<{isShared: boolean; workers: number; differing: number; threads: number}> {
+export async function oneAndTwoThreads(): Promise<{
+  isShared: boolean;
+  workers: number;
+  differing: number;
+  threads: number;
+}> {
   const threads = tf.env().getNumber(THREADS_FLAG);
   tf.env().set(THREADED_FROM_FLAG, 0);
   const random = (seed: number) => tf.randomNormal([1, 2, 200, 32], 0, 1, 'float32', seed);
@@ -21,7 +26,9 @@ export async function oneAndTwoThreads(): Promise<{isShared: boolean; workers: n
   tf.dispose([q, k, v]);
   return {
     isShared: self.crossOriginIsolated,
-    workers: self.crossOriginIsolated ? sharedPool('simd')!.workers.length + (sharedPool('relaxed-simd')?.workers.length ?? 0) : 0,
+    workers: self.crossOriginIsolated
+      ? sharedPool('simd')!.workers.length + (sharedPool('relaxed-simd')?.workers.length ?? 0)
+      : 0,
     differing: one.filter((x, n) => !Object.is(x, two[n])).length,
     threads,
   };
