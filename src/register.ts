@@ -19,7 +19,7 @@ const IMPLEMENTATIONS: Record<string, readonly Implementation[]> = {
   cpu: [cpuSimd, loops, composed],
   wasm: [wasmSimd, composed],
   tensorflow: [blocked, nodeSimd, composed],
-  webgl: [composed, fragments],
+  webgl: [fragments, composed],
   webgpu: [webgpu, composed, ...webgpuVariants],
 };
 
