@@ -1,7 +1,7 @@
 /** A real headless Chromium with one page in which tests run: WebGL and WebGPU on the software driver, wasm and cpu. */
 import {build} from 'esbuild';
 import {readFileSync} from 'node:fs';
-import {basename, dirname, join} from 'node:path';
+import {basename, dirname, join, resolve} from 'node:path';
 import {chromium, type Browser, type Page, type Route} from 'playwright-core';
 import {describeWith} from './node';
 import type * as PageScript from './page';
@@ -83,7 +83,7 @@ export function launch(): Promise<Browser> {
 
 async function bundle(module: string): Promise<string> {
   const {outputFiles} = await build({
-    entryPoints: [join(__dirname, 'page.ts')],
+    entryPoints: [resolve('test', 'harness', 'page.ts')],
     alias: {'page-module': module},
     bundle: true,
     write: false,
