@@ -20,9 +20,10 @@ fn load_tiles(queryBase: u32, outputBase: u32, begin: i32, end: i32) {
 }
 
 fn run(item: u32) {
-  let tile = item % u.tiles;
-  let keyHead = u.headStart + item / u.tiles % u.heads;
-  let b = u.batchStart + item / (u.tiles * u.heads);
+  let place = place_of(item);
+  let tile = place.x;
+  let keyHead = u.headStart + place.y % u.heads;
+  let b = u.batchStart + place.y / u.heads;
 
   let offset = query_offset(b);
   let lengthEnd = end_of_keys(b);

@@ -19,9 +19,10 @@ fn load_tiles(keyBase: u32, valueBase: u32, begin: i32, end: i32) {
 }
 
 fn run(item: u32) {
-  let tile = u.tiles - 1u - item % u.tiles;
-  let keyHead = u.headStart + item / u.tiles % u.heads;
-  let b = u.batchStart + item / (u.tiles * u.heads);
+  let place = place_of(item);
+  let tile = u.tiles - 1u - place.x;
+  let keyHead = u.headStart + place.y % u.heads;
+  let b = u.batchStart + place.y / u.heads;
 
   let rows = u.Sq * u.group;
   let firstRow = tile * TILE_ROWS;

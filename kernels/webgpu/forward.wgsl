@@ -20,11 +20,11 @@ fn load_tiles(keyBase: u32, valueBase: u32, begin: i32, end: i32) {
 }
 
 fn run(item: u32) {
-  // The last tiles see the most keys where attention is causal: they start first.
-  let tile = u.tiles - 1u - item % u.tiles;
-  let split = item / u.tiles % u.splits;
-  let keyHead = u.headStart + item / (u.tiles * u.splits) % u.heads;
-  let b = u.batchStart + item / (u.tiles * u.splits * u.heads);
+  let place = place_of(item);
+  let tile = u.tiles - 1u - place.x;
+  let split = place.y % u.splits;
+  let keyHead = u.headStart + place.y / u.splits % u.heads;
+  let b = u.batchStart + place.y / (u.splits * u.heads);
 
   let rows = u.Sq * u.group;
   let firstRow = tile * TILE_ROWS;

@@ -103,6 +103,14 @@ fn score_at(raw: f32, row: Row, j: i32) -> f32 {
   return changed_score(s, row, j);
 }
 
+// A work item's tile and the rest of its number. Neighbouring items share a head's keys; but where attention is causal the tiles
+// with the most work start first, those of all heads before any lighter one.
+fn place_of(item: u32) -> vec2u {
+  if (u.windowRight < 0) { return vec2u(item % u.tiles, item / u.tiles); }
+  let others = u.items / u.tiles;
+  return vec2u(item / others, item % others);
+}
+
 // The high and low word of a · b.
 fn wide_product(a: u32, b: u32) -> vec2u {
   let low = (a & 0xffffu) * (b & 0xffffu);

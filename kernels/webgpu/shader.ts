@@ -1,6 +1,6 @@
 /**
  * Puts a WebGPU kernel together: constants, uniforms, bindings and the accessors of optional inputs in front of static WGSL.
- * The text itself is the pipeline's cache key, so nothing that is interpolated can be left out of it.
+ * It is made of a `ShaderPlan` alone, which therefore is the pipeline's cache key.
  */
 import {wgslHeader} from '../header';
 import type {Constants} from '../header';

@@ -1,7 +1,8 @@
 /**
  * How fast is attention on WebGPU, by GPU timestamps, beside tfjs's chain in the same run? Verifies first.
  *
- * npm run bench -- webgpu [small]    needs a GPU that Dawn finds; `small` shrinks every size, to try the script on a processor
+ * npm run bench -- webgpu [small] [sections]    needs a GPU that Dawn finds; `small` shrinks every size, to try the script on a
+ * processor. Sections: forward widths options backward calls softmax long decode; default all.
  */
 import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
@@ -13,6 +14,8 @@ import {createWebGPUBackend} from '../../src/webgpu';
 import {chain} from './chain';
 
 const small = process.argv.includes('small');
+const sections = process.argv.slice(2).filter(word => word !== 'small');
+const asked = (section: string): boolean => sections.length === 0 || sections.includes(section);
 const scaled = (n: number): number => (small ? Math.max(4, n / 64) : n);
 const HEADS = small ? 2 : 16;
 const WARM_MS = small ? 1 : 450;
@@ -139,26 +142,28 @@ console.log('All results match float64. Timing.');
 const flops = (N: number, D: number): number => 4 * HEADS * N * N * D;
 const tflops = (work: number, ms: number): number => work / ms / 1e9;
 
-for (const [N, D] of [
-  [1024, 64],
-  [2048, 64],
-  [4096, 64],
-  [4096, 128],
-].map(([n, d]) => [scaled(n), d])) {
-  const x = normal(1, HEADS, N, D);
-  const ours = await gpuMs(() => flashAttention(x, x, x));
-  const theirs = await gpuMs(() => chain(x, x, x), 2);
-  say(`forward N ${N} D ${D}`, {ms: ours, TFLOPs: tflops(flops(N, D), ours), chain: theirs, ratio: theirs / ours});
-}
+if (asked('forward'))
+  for (const [N, D] of [
+    [1024, 64],
+    [2048, 64],
+    [4096, 64],
+    [4096, 128],
+  ].map(([n, d]) => [scaled(n), d])) {
+    const x = normal(1, HEADS, N, D);
+    const ours = await gpuMs(() => flashAttention(x, x, x));
+    const theirs = await gpuMs(() => chain(x, x, x), 2);
+    say(`forward N ${N} D ${D}`, {ms: ours, TFLOPs: tflops(flops(N, D), ours), chain: theirs, ratio: theirs / ours});
+  }
 
-for (const D of [32, 59, 80, 96, 256]) {
-  const N = scaled(4096);
-  const x = normal(1, HEADS, N, D);
-  const ms = await gpuMs(() => flashAttention(x, x, x), 2);
-  say(`width ${D}, N ${N}`, {ms, TFLOPs: tflops(flops(N, D), ms)});
-}
+if (asked('widths'))
+  for (const D of [32, 59, 80, 96, 256]) {
+    const N = scaled(4096);
+    const x = normal(1, HEADS, N, D);
+    const ms = await gpuMs(() => flashAttention(x, x, x), 2);
+    say(`width ${D}, N ${N}`, {ms, TFLOPs: tflops(flops(N, D), ms)});
+  }
 
-{
+if (asked('options')) {
   const N = scaled(4096);
   const x = normal(1, HEADS, N, 64);
   const bias = normal(1, 1, N, N);
@@ -182,33 +187,35 @@ for (const D of [32, 59, 80, 96, 256]) {
   tf.dispose(mask);
 }
 
-for (const N of [scaled(2048), scaled(4096)]) {
-  const x = normal(1, HEADS, N, 64);
-  const ours = tf.grads((q, k, v) => flashAttention(q as Tensor4D, k as Tensor4D, v as Tensor4D).sum());
-  const theirs = tf.grads((q, k, v) => chain(q as Tensor4D, k as Tensor4D, v as Tensor4D).sum());
-  const ms = await gpuMs(() => ours([x, x, x]), 1);
-  const chainMs = await gpuMs(() => theirs([x, x, x]), 1);
-  say(`forward + backward N ${N}`, {ms, chain: chainMs, ratio: chainMs / ms});
-}
+if (asked('backward'))
+  for (const N of [scaled(2048), scaled(4096)]) {
+    const x = normal(1, HEADS, N, 64);
+    const ours = tf.grads((q, k, v) => flashAttention(q as Tensor4D, k as Tensor4D, v as Tensor4D).sum());
+    const theirs = tf.grads((q, k, v) => chain(q as Tensor4D, k as Tensor4D, v as Tensor4D).sum());
+    const ms = await gpuMs(() => ours([x, x, x]), 1);
+    const chainMs = await gpuMs(() => theirs([x, x, x]), 1);
+    say(`forward + backward N ${N}`, {ms, chain: chainMs, ratio: chainMs / ms});
+  }
 
-for (const N of small ? [8] : [128, 256, 512, 1024]) {
-  const x = normal(1, HEADS, N, 64);
-  say(`calls in a row N ${N}`, {
-    'wall ms': await wallMs(() => flashAttention(x, x, x)),
-    'chain wall ms': await wallMs(() => chain(x, x, x)),
-    'gpu ms': await gpuMs(() => flashAttention(x, x, x), 8),
-    'chain gpu ms': await gpuMs(() => chain(x, x, x), 8),
-  });
-}
+if (asked('calls'))
+  for (const N of small ? [8] : [128, 256, 512, 1024]) {
+    const x = normal(1, HEADS, N, 64);
+    say(`calls in a row N ${N}`, {
+      'wall ms': await wallMs(() => flashAttention(x, x, x)),
+      'chain wall ms': await wallMs(() => chain(x, x, x)),
+      'gpu ms': await gpuMs(() => flashAttention(x, x, x), 8),
+      'chain gpu ms': await gpuMs(() => chain(x, x, x), 8),
+    });
+  }
 
-{
+if (asked('softmax')) {
   const [rows, classes] = [scaled(8192), scaled(8192)];
   const x = normal(1, 1, rows, classes).reshape([rows, classes]);
   const [ours, theirs] = [await gpuMs(() => onlineSoftmax(x)), await gpuMs(() => tf.softmax(x))];
   say(`softmax ${rows} × ${classes}`, {ms: ours, 'tf.softmax ms': theirs, ratio: theirs / ours});
 }
 
-{
+if (asked('long')) {
   const N = scaled(65536);
   const x = normal(1, 1, N, 64);
   const before = (tf.memory() as unknown as {numBytesAllocatedInGPU: number}).numBytesAllocatedInGPU;
@@ -217,8 +224,8 @@ for (const N of small ? [8] : [128, 256, 512, 1024]) {
   say(`N ${N} H 1`, {ms, 'MB of buffers made': (after - before) / 2 ** 20});
 }
 
-{
-  // The first rows of the last head see all keys: compared with the same rows on their own, against float64's error.
+if (asked('long')) {
+  // The last rows of the last head, compared with the chain on that head alone.
   const N = scaled(8192);
   const [q, k] = [normal(1, HEADS, N, 64), normal(1, HEADS, N, 64)];
   const whole = tf.tidy(() => tf.slice(flashAttention(q, k, k), [0, HEADS - 1, N - 4, 0], [1, 1, 4, 64]));
@@ -233,7 +240,7 @@ for (const N of small ? [8] : [128, 256, 512, 1024]) {
   });
 }
 
-{
+if (asked('decode')) {
   const [B, Hkv, H, N, D] = small ? [1, 2, 8, 256, 128] : [8, 8, 32, 16384, 128];
   const k = normal(B, Hkv, N, D);
   const v = tf.add<Tensor4D>(k, 1);

@@ -37,9 +37,13 @@ export function bufferOf(backend: WebGPUInternals, tensor: TensorInfo): GPUBuffe
 
 function pipelineOf(backend: WebGPUInternals, plan: ShaderPlan): GPUComputePipeline {
   const {pipelines} = stateOf(backend);
-  const code = shaderSource(plan);
-  let pipeline = pipelines.get(code);
+  const {kernel, exchange, constants} = plan;
+  // All that the text is made of; the text itself takes too long to put together for every call.
+  const inputs = plan.bindings.map(({name, kind, access, width}) => [name, kind, access, width]);
+  const key = JSON.stringify([kernel, exchange, constants, inputs]);
+  let pipeline = pipelines.get(key);
   if (!pipeline) {
+    const code = shaderSource(plan);
     const module = backend.device.createShaderModule({code, label: plan.kernel});
     const layout = backend.device.createPipelineLayout({bindGroupLayouts: [bindGroupLayout(backend.device, plan)]});
     pipeline = backend.device.createComputePipeline({
@@ -47,7 +51,7 @@ function pipelineOf(backend: WebGPUInternals, plan: ShaderPlan): GPUComputePipel
       compute: {module, entryPoint: 'main'},
       label: plan.kernel,
     });
-    pipelines.set(code, pipeline);
+    pipelines.set(key, pipeline);
   }
   return pipeline;
 }
