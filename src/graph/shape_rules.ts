@@ -197,7 +197,7 @@ const shapedBy =
 export const SHAPE_RULES: Record<string, Rule> = {
   ...rulesFor(
     'Identity Cast Softmax LogSoftmax Exp Log Tanh Sigmoid Relu Relu6 Elu Selu Gelu Erf Sqrt Rsqrt Square Neg Abs Sin Cos Pow ' +
-      'Reciprocal LogicalNot BiasAdd StopGradient PreventGradient MatrixBandPart Cumsum OnesLike ZerosLike Snapshot ' +
+      'Reciprocal LogicalNot BiasAdd StopGradient PreventGradient MatrixBandPart MatrixSetDiag MatrixSetDiagV2 MatrixSetDiagV3 Cumsum OnesLike ZerosLike Snapshot ' +
       'FusedBatchNorm FusedBatchNormV3 LeakyRelu Sign Floor Round ClipByValue Softplus CheckNumerics',
     first,
   ),

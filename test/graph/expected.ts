@@ -1,9 +1,17 @@
-/** How many attention sites each model has, how many are fused, and how many of those are causal. */
-export const EXPECTED: Record<string, {found: number; fused: number; causal: number}> = {
+export interface Expectation {
+  /** Attention sites, how many of them are fused, and how many of those are causal. */
+  found: number;
+  fused: number;
+  causal: number;
+  /** The unfused model is not run, and why; the fused one is then held to 3e-6. */
+  unfusedFails?: string;
+}
+
+export const EXPECTED: Record<string, Expectation> = {
   albert: {found: 2, fused: 2, causal: 0},
   bart: {found: 3, fused: 3, causal: 1},
   bert: {found: 2, fused: 2, causal: 0},
-  clip_text: {found: 2, fused: 2, causal: 2},
+  clip_text: {found: 2, fused: 2, causal: 2, unfusedFails: 'tfjs 4.22 has no MatrixSetDiagV3'},
   clip_vision: {found: 2, fused: 2, causal: 0},
   distilbert: {found: 2, fused: 2, causal: 0},
   electra: {found: 2, fused: 2, causal: 0},
@@ -13,7 +21,12 @@ export const EXPECTED: Record<string, {found: number; fused: number; causal: num
   gpt2_past: {found: 2, fused: 2, causal: 2},
   keras_additive: {found: 1, fused: 0, causal: 0},
   keras_attention: {found: 1, fused: 1, causal: 0},
-  keras_attention_causal: {found: 1, fused: 1, causal: 1},
+  keras_attention_causal: {
+    found: 1,
+    fused: 1,
+    causal: 1,
+    unfusedFails: 'tfjs 4.22 takes no negative axis in Cumsum: wrong on cpu, out of bounds on wasm',
+  },
   keras_causal: {found: 1, fused: 1, causal: 1},
   keras_causal_padding: {found: 1, fused: 1, causal: 1},
   keras_cross: {found: 1, fused: 1, causal: 0},

@@ -3,6 +3,6 @@ import {judge} from './judge';
 import type {Verdict} from './judge';
 import {unpack} from './unpack';
 
-export function judgeModel(name: string, text: string): Promise<Verdict> {
-  return judge(unpack(name, text));
+export function judgeModel(name: string, text: string, unfusedRuns: boolean): Promise<Verdict> {
+  return judge(unpack(name, text), unfusedRuns);
 }

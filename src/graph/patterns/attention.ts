@@ -117,6 +117,8 @@ function matchWith(subject: Subject, masks: Masks, softmax: SoftmaxMatch): Atten
   const {tanhInner} = scores;
   const factor = q.factor * k.factor;
   const outer = scores.scale;
+  if (tanhInner !== null && !(outer > 0)) return new NotFused(`the Tanh of the scores is scaled by ${outer}`);
+  if (!Number.isFinite(outer * factor * (tanhInner ?? 1))) return new NotFused('the scores are scaled by a number that is not finite');
   return {
     pattern: patternName(softmax, path.product, values.node), root: end.root, softmax: softmax.node, interior: [...interior],
     q: operands[0], k: operands[1], v: operands[2], batch: [...batch].flatMap(axis => (axis === '*' ? ['*'] : [...axis])),

@@ -93,6 +93,10 @@ export class Masks {
         return this.cumsum(node, inputs, of(0));
       case 'MatrixBandPart':
         return this.bandPart(inputs, of(0));
+      case 'MatrixSetDiag':
+      case 'MatrixSetDiagV2':
+      case 'MatrixSetDiagV3':
+        return this.withDiagonal(inputs, of(0));
       case 'Reshape':
       case 'ExpandDims':
       case 'Squeeze':
@@ -215,11 +219,25 @@ export class Masks {
     };
   }
 
-  /** Keeps −num_lower ≤ j − i ≤ num_upper (negative: no bound), read from the node's own inputs. */
+  /** Keeps −num_lower ≤ j − i ≤ num_upper (negative: no bound), read from the node's own inputs; the rest becomes 0. */
   private bandPart(inputs: readonly Port[], input: Meaning): Meaning {
     const [lower, upper] = [1, 2].map(i => inputs[i] && constantValues(this.subject, inputs[i])?.[0]);
-    if (input.kind !== 'number' || lower === undefined || upper === undefined || lower >= 0 || upper < 0) return OTHER;
-    return {kind: 'masked', offset: known(upper), visible: {kind: 'number', value: input.value}, hidden: 0};
+    if (input.kind !== 'number' || lower === undefined || upper === undefined) return OTHER;
+    const masked = (offset: number, visible: number, hidden: number): Meaning => ({
+      kind: 'masked', offset: known(offset), visible: {kind: 'number', value: visible}, hidden,
+    }); // prettier-ignore
+    if (lower < 0 && upper >= 0) return masked(upper, input.value, 0);
+    return lower >= 0 && upper < 0 ? masked(-lower - 1, 0, input.value) : OTHER;
+  }
+
+  /** The main diagonal set to what lies below it, as CLIP's text model does after banding. */
+  private withDiagonal(inputs: readonly Port[], input: Meaning): Meaning {
+    if (input.kind !== 'masked' || !inputs[1]) return OTHER;
+    const diagonal = this.meaning(inputs[1]);
+    const main = inputs[2] === undefined || constantValues(this.subject, inputs[2])?.[0] === 0;
+    const {visible} = input;
+    const extends_ = main && sizeOf(input.offset) === -1 && visible.kind === 'number' && diagonal.kind === 'number';
+    return extends_ && diagonal.value === visible.value ? {...input, offset: known(0)} : OTHER;
   }
 
   /** Axes of size 1 come or go; positions follow their axis. */

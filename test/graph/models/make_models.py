@@ -149,7 +149,7 @@ def models():
         return f, mod, {'x': normal((2, 11, 16)).astype(np.float32)}
     return {k: v for k, v in locals().items() if callable(v) and k not in ('hf', 'tiny')}
 
-OWN = ('forms', 'refused', 'loop'); out = sys.argv[1]; M = models(); names = sys.argv[2:] or list(M)
+OWN = ('forms', 'refused', 'loop', 't5'); out = sys.argv[1]; M = models(); names = sys.argv[2:] or list(M)
 for name in names:
     try:
         f, mod, inp = M[name]()
