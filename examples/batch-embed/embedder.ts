@@ -44,7 +44,7 @@ export async function makeEmbedder({backend, batch, unfused}: EmbedderOptions): 
       };
       const output = (await model.executeAsync(inputs)) as tf.Tensor;
       const rows = await output.data();
-      members.forEach((n, row) => result.set(rows.slice(row * WIDTH, (row + 1) * WIDTH) as Float32Array, n * WIDTH));
+      members.forEach((n, row) => result.set(rows.slice(row * WIDTH, (row + 1) * WIDTH), n * WIDTH));
       tf.dispose([inputs.indices, inputs.values, output]);
     }
     return result;

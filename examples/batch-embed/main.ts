@@ -83,9 +83,9 @@ interface Work {
 async function main(): Promise<number> {
   const options = readOptions();
   const {strict = false, resume = false, unfused = false, backend, batch} = options;
-  const size = options.in === undefined ? 0 : await stat(options.in).then(file => file.size, (error: NodeJS.ErrnoException) => { throw new UsageError(`Cannot read ${options.in}: ${error.code}.`); }); // prettier-ignore
-  const {output, linesThere} = await openOutput(options.out, resume).catch((error: NodeJS.ErrnoException) => {
-    throw new UsageError(`Cannot write ${options.out}: ${error.code}.`);
+  const size = options.in === undefined ? 0 : await stat(options.in).then(file => file.size, (error: unknown) => { throw new UsageError(`Cannot read ${options.in}: ${(error as NodeJS.ErrnoException).code}.`); }); // prettier-ignore
+  const {output, linesThere} = await openOutput(options.out, resume).catch((error: unknown) => {
+    throw new UsageError(`Cannot write ${options.out}: ${(error as NodeJS.ErrnoException).code}.`);
   });
   const pool = await makePool(options.workers, {backend, batch, unfused});
   let interrupted = false;

@@ -20,7 +20,10 @@ interface Answer {
 
 export async function makePool(workers: number, options: EmbedderOptions): Promise<Pool> {
   if (workers === 1) return {size: 1, embed: await makeEmbedder(options), close: () => Promise.resolve()};
-  const free: Worker[] = Array.from({length: workers}, () => new Worker(__filename, {workerData: options, env: ONE_THREAD_EACH}));
+  const free: Worker[] = Array.from(
+    {length: workers},
+    () => new Worker(__filename, {workerData: options, env: ONE_THREAD_EACH}),
+  );
   const all = [...free];
   const waiting: Array<(worker: Worker) => void> = [];
   const take = (): Promise<Worker> => {

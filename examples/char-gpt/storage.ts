@@ -15,7 +15,7 @@ export async function save(model: tf.LayersModel, folder: string, {alphabet, siz
     tf.io.withSaveHandler(async artifacts => {
       const {modelTopology, weightSpecs, weightData} = artifacts;
       await writeFile(join(folder, 'model.json'), JSON.stringify({modelTopology, weightSpecs, alphabet, sizes}));
-      await writeFile(join(folder, 'weights.bin'), new Uint8Array(tf.io.concatenateArrayBuffers([weightData!].flat())));
+      await writeFile(join(folder, 'weights.bin'), new Uint8Array(tf.io.CompositeArrayBuffer.join(weightData)));
       return {modelArtifactsInfo: tf.io.getModelArtifactsInfoForJSON(artifacts)};
     }),
   );
@@ -25,6 +25,6 @@ export async function save(model: tf.LayersModel, folder: string, {alphabet, siz
 export async function load(folder: string): Promise<Saved & {model: tf.LayersModel}> {
   const {modelTopology, weightSpecs, alphabet, sizes} = JSON.parse(await readFile(join(folder, 'model.json'), 'utf8')) as Saved & tf.io.ModelArtifacts; // prettier-ignore
   const weights = await readFile(join(folder, 'weights.bin'));
-  const weightData = weights.buffer.slice(weights.byteOffset, weights.byteOffset + weights.byteLength) as ArrayBuffer;
+  const weightData = weights.buffer.slice(weights.byteOffset, weights.byteOffset + weights.byteLength);
   return {model: await tf.loadLayersModel(tf.io.fromMemory({modelTopology, weightSpecs, weightData})), alphabet, sizes};
 }

@@ -13,75 +13,22 @@ import {attendFused, attendWithScores} from './attend';
 import type {AttendOptions, Heads} from './attend';
 import {AxisRows} from './axis_rows';
 import {
-  FLAGS, ROLES, asList, gatherCall, inputCount, isSymbolic, isTensorReference, positionalWiring, sameWiring, splitFlags, unwire,
+  FLAGS, ROLES, asList, gatherCall, inputCount, isSymbolic, keywordTensor, positionalWiring, sameWiring, splitFlags, unwire,
 } from './call_inputs'; // prettier-ignore
-import type {AnyTensor, CallFlags, GatheredCall, Kwargs, Role, TensorReference, Wiring} from './call_inputs';
+import type {AnyTensor, CallFlags, GatheredCall, Kwargs, Role, Wiring} from './call_inputs';
 import {untaped} from '../op/tape';
 import {followMasks, maskOf} from './implicit_masks';
-import {KVCache} from './kv_cache';
 import {ProjectionOptions} from './projection_options';
-import type {ProjectionArgs} from './projection_options';
 import {rotaryOptions, rotate} from './rotary';
-import type {Rotary, RotaryOptions} from './rotary';
-
-type LayerArgs = ConstructorParameters<typeof layers.Layer>[0];
+import type {Rotary} from './rotary';
+import type {AttentionCallArgs, AttentionLayerArgs, HeadSizes} from './attention_args';
+import {cachedMask, checkCachedCall, checkTokens, compatible, product, shapesOfInputs} from './layer_shapes';
+import type {Weights} from './layer_shapes';
 type Inputs = Tensor | Tensor[] | SymbolicTensor | SymbolicTensor[];
-
-/** Options that both layers have beside their sizes. */
-export interface AttentionLayerArgs extends ProjectionArgs, CallFlags {
-  name?: string;
-  trainable?: boolean;
-  inputShape?: Shape;
-  batchInputShape?: Shape;
-  /** Probability in [0, 1) of dropping an attention weight in training; default 0. */
-  dropout?: number;
-  /** Rotary embedding of queries and keys: true, or its options; default none. */
-  rotary?: RotaryOptions | boolean | null;
-  /** A learned logit per query head that takes part in the softmax's denominator only; default false. */
-  useSinks?: boolean;
-  /** Makes dropout reproducible: the n-th call in training drops by seed + n; default: drawn per call. */
-  seed?: number | null;
-  /** Which input of the list is what; written by `loadKerasModel` and by symbolic calls. */
-  callInputs?: Wiring | null;
-}
-
-/** Keywords of a call. Tensors may come by keyword or by position, flags also from the configuration. */
-export interface AttentionCallArgs extends CallFlags {
-  /** [B, S, E]; default: the query. */
-  value?: AnyTensor;
-  /** [B, S, E]; default: the value. */
-  key?: AnyTensor;
-  /** true or 1 may attend: [B, T, S], or what broadcasts to the scores [B, H, T, S]. */
-  attentionMask?: AnyTensor;
-  /** int32 [B, T], for self-attention over `packSequences`: a token sees its own segment only. */
-  segmentIds?: AnyTensor;
-  /** int32 [B, T]: positions for the rotary embedding; default 0, 1, … (with a cache: after what is cached). */
-  positions?: AnyTensor;
-  /** Keys and values of this call are appended, and the queries attend to all that is cached. */
-  cache?: KVCache;
-  /** Layer of the cache; default: the layers that are called with it take 0, 1, … in order of their first call. */
-  cacheLayer?: number;
-  /** With a cache: how many of the T tokens each sequence really has (the rest is padding on the right). */
-  lengths?: number[];
-}
-
-/** Sizes of a layer's heads. */
-export interface HeadSizes {
-  H: number;
-  Hkv: number;
-  D: number;
-  Dv: number;
-}
-
-interface Weights {
-  kernel: LayerVariable;
-  bias: LayerVariable | null;
-}
 
 /** Keyword under which `apply` hands `call` the wiring of a call. */
 const WIRED = 'wired';
-
-const PARTS = ['query', 'key', 'value'] as const;
+type Part = 'query' | 'key' | 'value';
 
 /** Base class of `MultiHeadAttention` and `GroupedQueryAttention`. */
 export abstract class AttentionLayer extends layers.Layer {
@@ -94,7 +41,7 @@ export abstract class AttentionLayer extends layers.Layer {
   private wiring: Wiring | null;
   /** Of the call that is under way. */
   private callNow: {wiring: Wiring; returnsScores: boolean} | null = null;
-  private projections: Record<(typeof PARTS)[number] | 'output', Weights> | null = null;
+  private projections: Record<Part | 'output', Weights> | null = null;
   private sinks: LayerVariable | null = null;
   private trainingCalls = 0;
 
@@ -102,7 +49,7 @@ export abstract class AttentionLayer extends layers.Layer {
     protected readonly sizes: HeadSizes,
     args: AttentionLayerArgs,
   ) {
-    super(args as LayerArgs);
+    super(args);
     const fail = argumentError(this.getClassName());
     const {dropout = 0, useSinks = false, seed = null, rotary, callInputs} = args;
     if (!(typeof dropout === 'number' && dropout >= 0 && dropout < 1)) {
@@ -150,7 +97,7 @@ export abstract class AttentionLayer extends layers.Layer {
   }
 
   private gather(inputs: Inputs, kwargs: Kwargs): GatheredCall {
-    const positional = asList<AnyTensor>(inputs as AnyTensor | AnyTensor[]);
+    const positional = asList<AnyTensor>(inputs);
     if (positional.length > ROLES.length) {
       throw this.fail(
         'inputs',
@@ -158,24 +105,13 @@ export abstract class AttentionLayer extends layers.Layer {
         `a list of length ${positional.length}`,
       );
     }
-    return gatherCall(positional, kwargs, this.wiring, (name, value) => this.resolve(name, value, positional[0]));
+    return gatherCall(positional, kwargs, this.wiring, (name, value) =>
+      keywordTensor(this, name, value, positional[0]),
+    );
   }
 
   private fail(argument: string, must: string, got: readonly number[] | string): Error {
     return argumentError(this.getClassName())(argument, must, got);
-  }
-
-  /** A keyword's tensor; of Keras's raw JSON, which stock tfjs passes on, only the query itself can be recognised. */
-  private resolve(name: string, value: unknown, query: AnyTensor): AnyTensor {
-    if (value instanceof tf.Tensor || isSymbolic(value)) return value;
-    if (isTensorReference(value)) {
-      if (isSymbolic(query) && refersTo(value, query)) return query;
-      throw new Error(
-        `Layer '${this.name}' (${this.getClassName()}) takes '${name}' from layer '${value[0]}', which tf.loadLayersModel does ` +
-          `not connect: load this model by loadKerasModel from 'tfjs-flash-attention/layers'.`,
-      );
-    }
-    throw argumentError(this.getClassName())(name, 'be a tensor', shown(value));
   }
 
   private fix(wiring: Wiring, flags: CallFlags): void {
@@ -269,8 +205,8 @@ export abstract class AttentionLayer extends layers.Layer {
 
   /** The query's mask, as in Keras. */
   override computeMask(_inputs: Tensor | Tensor[], mask?: Tensor | Tensor[]): Tensor | Tensor[] {
-    const ofQuery = mask ? (asList(mask)[0] ?? null) : null;
     const returnsScores = this.callNow?.returnsScores ?? this.flags.returnAttentionScores;
+    const ofQuery = mask ? (asList(mask)[0] ?? null) : null;
     // tfjs's types know no null; it wants one mask per output.
     return (returnsScores ? [ofQuery, null] : ofQuery) as Tensor;
   }
@@ -304,13 +240,13 @@ export abstract class AttentionLayer extends layers.Layer {
     const axis = this.attentionAxis(query.rank);
     const rows = new AxisRows(this.getClassName(), axis, query, value);
     const {D} = this.sizes;
-    const project = (name: (typeof PARTS)[number], x: Tensor): Tensor => {
+    const project = (name: Part, x: Tensor): Tensor => {
       const {kernel, bias} = this.projections![name];
       const [, , heads] = [0, ...kernel.shape] as number[];
       const [B, S, E] = x.shape;
       if (E !== kernel.shape[0])
         throw fail(name, `have a last dimension of ${kernel.shape[0]}, as when it was built`, x.shape);
-      return tf.reshape(product(tf.reshape(x, [B * S, E]), kernel, bias, E), [B, S, heads!, kernel.shape[2]!]);
+      return tf.reshape(product(tf.reshape(x, [B * S, E]), kernel, bias, E), [B, S, heads, kernel.shape[2]!]);
     };
     const heads: Heads = {
       q: project('query', rows.flatten(query)),
@@ -373,23 +309,14 @@ export abstract class AttentionLayer extends layers.Layer {
     {cache, cacheLayer, lengths, returnAttentionScores}: AttentionCallArgs,
     {causal, sinks, dropout, scale}: AttendOptions,
   ): Tensor {
-    const name = this.getClassName();
-    const fail = argumentError(name);
-    if (!(cache instanceof KVCache)) throw fail('cache', 'be a KVCache', shown(cache));
-    if (query.rank !== 3) throw fail('cache', 'be left out where the query is not of rank 3', query.shape);
-    if (dropout > 0) throw fail('cache', 'be left out in training with dropout', 'one');
-    for (const [option, value] of Object.entries({
+    checkCachedCall(this.getClassName(), query, cache, dropout, {
       segmentIds,
       positions,
       returnAttentionScores: returnAttentionScores || undefined,
-    })) {
-      if (value !== undefined) throw fail(option, 'be left out where a cache is given', 'both');
-    }
-    if (maskOf(query))
-      throw fail('lengths', 'say how many tokens are there (a cache keeps no mask)', 'a query with a mask');
+    });
     const layer = cacheLayer ?? cache.layerOf(this);
     const {Hkv, D, Dv} = this.sizes;
-    cache.checkSizes(name, {batch: q.shape[0], heads: Hkv, headDim: D, valueDim: Dv});
+    cache.checkSizes(this.getClassName(), {batch: q.shape[0], heads: Hkv, headDim: D, valueDim: Dv});
     if (this.rotary) {
       const starts = cache.lengths(layer);
       q = rotate(q, this.rotary, starts);
@@ -397,7 +324,7 @@ export abstract class AttentionLayer extends layers.Layer {
     }
     const turn = (x: Tensor): Tensor => (cache.layout === 'BSHD' ? x : tf.transpose(x, [0, 2, 1, 3]));
     cache.append(layer, turn(k), turn(v), lengths && {lengths});
-    const mask = attentionMask && cachedMask(name, tf.cast(attentionMask, 'bool'));
+    const mask = attentionMask && cachedMask(this.getClassName(), tf.cast(attentionMask, 'bool'));
     return turn(cache.attend(turn(q), layer, {scale, causal, ...(sinks && {sinks}), ...(mask && {mask})}));
   }
 
@@ -419,36 +346,4 @@ export abstract class AttentionLayer extends layers.Layer {
     };
     return {...super.getConfig(), ...this.options.getConfig(), dropout, ...(extra as tf.serialization.ConfigDict)};
   }
-}
-
-/** x [rows, channels] · kernel + bias, both flattened to two axes. */
-function product(x: Tensor, kernel: LayerVariable, bias: LayerVariable | null, channels: number): Tensor {
-  const result = tf.matMul(x as tf.Tensor2D, tf.reshape(kernel.read(), [channels, -1]) as tf.Tensor2D);
-  return bias ? tf.add(result, tf.reshape(bias.read(), [-1])) : result;
-}
-
-/** Does Keras's [layer name, node, tensor], its name perhaps in tfjs's camel case, mean this tensor? */
-function refersTo([name, node, index]: TensorReference, tensor: SymbolicTensor): boolean {
-  const {sourceLayer, nodeIndex, tensorIndex} = tensor;
-  const camel = sourceLayer.name.replace(/[-_]+(\w)/g, (_, letter: string) => letter.toUpperCase());
-  return (name === sourceLayer.name || name === camel) && node === (nodeIndex ?? 0) && index === (tensorIndex ?? 0);
-}
-
-function shapesOfInputs(inputShape: Shape | Shape[]): Shape[] {
-  return Array.isArray(inputShape[0]) ? (inputShape as Shape[]) : [inputShape as Shape];
-}
-
-function compatible(a: Shape, b: Shape): boolean {
-  return a.length === b.length && a.every((size, n) => size === b[n] || size === null || b[n] === null);
-}
-
-function checkTokens(layer: string, name: string, x: Tensor, B: number, T: number): Tensor {
-  if (!tf.util.arraysEqual(x.shape, [B, T])) throw argumentError(layer)(name, `have shape [${[B, T]}]`, x.shape);
-  return tf.cast(x, 'int32');
-}
-
-function cachedMask(layer: string, mask: Tensor): Tensor {
-  if (mask.rank === 4) return mask;
-  if (mask.rank === 3) return tf.expandDims(mask, 1);
-  throw argumentError(layer)('attentionMask', 'be of rank 3 [B, T, S] or 4 where a cache is given', mask.shape);
 }

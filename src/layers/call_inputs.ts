@@ -3,8 +3,11 @@
  * that was said in the symbolic call, and disposes an input too early when it stands in the list twice. So the layer sends
  * every tensor through that list once, and keeps a wiring from roles to places in it, and the flags of its call.
  */
-import {Tensor} from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import type {Tensor} from '@tensorflow/tfjs-core';
 import {SymbolicTensor} from '@tensorflow/tfjs-layers';
+import type {layers} from '@tensorflow/tfjs-layers';
+import {argumentError, shown} from '../../kernels/options';
 
 /** In the order of a positional call. */
 export const ROLES = ['query', 'value', 'key', 'attentionMask', 'segmentIds', 'positions'] as const;
@@ -115,10 +118,30 @@ export function gatherCall(
   const byName: Partial<Record<Role, AnyTensor>> = {};
   for (const role of ROLES) {
     if (rest[role] !== undefined) byName[role] = tensorOf(role, rest[role]);
-    delete rest[role];
   }
   const positional = asList(inputs);
   const isWired = wiring !== null && Object.keys(byName).length === 0 && positional.length === inputCount(wiring);
   const byRole = unwire(positional, isWired ? wiring : positionalWiring(positional.length));
-  return {...wire({...byRole, ...byName}), flags, rest};
+  const others = Object.entries(rest).filter(([name]) => !ROLES.includes(name as Role));
+  return {...wire({...byRole, ...byName}), flags, rest: Object.fromEntries(others)};
+}
+
+/** Does Keras's [layer name, node, tensor], its name perhaps in tfjs's camel case, mean this tensor? */
+function refersTo([name, node, index]: TensorReference, tensor: SymbolicTensor): boolean {
+  const {sourceLayer, nodeIndex, tensorIndex} = tensor;
+  const camel = sourceLayer.name.replace(/[-_]+(\w)/g, (_, letter: string) => letter.toUpperCase());
+  return (name === sourceLayer.name || name === camel) && node === (nodeIndex ?? 0) && index === (tensorIndex ?? 0);
+}
+
+/** A keyword's tensor; of Keras's raw JSON, which stock tfjs passes on, only the query itself can be recognised. */
+export function keywordTensor(layer: layers.Layer, name: string, value: unknown, query: AnyTensor): AnyTensor {
+  if (value instanceof tf.Tensor || isSymbolic(value)) return value;
+  if (isTensorReference(value)) {
+    if (isSymbolic(query) && refersTo(value, query)) return query;
+    throw new Error(
+      `Layer '${layer.name}' (${layer.getClassName()}) takes '${name}' from layer '${value[0]}', which tf.loadLayersModel does ` +
+        `not connect: load this model by loadKerasModel from 'tfjs-flash-attention/layers'.`,
+    );
+  }
+  throw argumentError(layer.getClassName())(name, 'be a tensor', shown(value));
 }

@@ -45,7 +45,7 @@ interface ConnectedCall {
 }
 
 function connect(layer: JsonObject): JsonObject {
-  const name = String(layer.name ?? (layer.config as JsonObject).name);
+  const name = layer.name as string;
   const calls = (layer.inbound_nodes as Json[]).map(node => connectCall(name, node));
   const [first] = calls;
   if (!first) return layer;

@@ -9,10 +9,10 @@ import * as tf from '@tensorflow/tfjs-core';
 import type {Tensor} from '@tensorflow/tfjs-core';
 import {argumentError, shown} from '../../kernels/options';
 import type {Layout} from '../../kernels/options';
-import type {FlashAttentionOptions} from '../op/arguments';
 import {flashAttentionWithLse} from '../op/flash_attention';
 import type {AttentionWithLse} from '../op/flash_attention';
-import {untaped} from '../op/tape';
+import {OWN_OPTIONS, cutKeys, offsetsOf, reachOf, shifted} from './cache_attend';
+import type {CacheAttendOptions} from './cache_attend';
 import {Page, writePage} from './cache_pages';
 import type {PageWrite} from './cache_pages';
 import {canWriteInPlace, writeInPlace} from './in_place';
@@ -39,18 +39,6 @@ export interface KVCacheOptions {
   layout?: Layout;
 }
 
-/** `flashAttention`'s options but for those that the cache itself knows, and dropout. */
-export type CacheAttendOptions = Omit<
-  FlashAttentionOptions,
-  'layout' | 'keyLengths' | 'queryOffset' | 'dropout' | 'seed' | 'segmentIds'
-> & {
-  /**
-   * Position of the first query, by sequence or for all. Default: as many queries as the last append had tokens are those
-   * tokens; otherwise they end where the sequence ends.
-   */
-  queryOffset?: number | number[];
-};
-
 interface CachedLayer {
   pages: Page[];
   /** Tokens by sequence; what a page holds behind them is never seen. */
@@ -59,8 +47,6 @@ interface CachedLayer {
   starts: number[];
   appended: number;
 }
-
-const OWN_OPTIONS = ['layout', 'keyLengths', 'dropout', 'seed', 'segmentIds'];
 
 /** See `KVCacheOptions`; owns its tensors until `dispose`. */
 export class KVCache {
@@ -282,7 +268,9 @@ export class KVCache {
   /** The page with the tokens on it: the old one, where it is this cache's alone and a backend can write to it. */
   private written(old: Page | undefined, k: Tensor, v: Tensor, write: PageWrite): Page {
     if (canWriteInPlace() && !old?.isShared) {
-      const page = old ?? new Page(tf.zeros(this.shape(write.size, this.headDim)), tf.zeros(this.shape(write.size, this.valueDim)));
+      const page =
+        old ??
+        new Page(tf.zeros(this.shape(write.size, this.headDim)), tf.zeros(this.shape(write.size, this.valueDim)));
       if (writeInPlace(page.k, k, write) && writeInPlace(page.v, v, write)) return page;
     }
     const page = new Page(writePage(k, old?.k, write), writePage(v, old?.v, write));
@@ -336,49 +324,4 @@ function emptyLayer(batch: number): CachedLayer {
 
 function takeRows(x: Tensor, indices: number[]): Tensor {
   return tf.tidy(() => tf.gather(x, tf.tensor1d(indices, 'int32'), 0));
-}
-
-function offsetsOf(given: number | number[], batch: number, fail: ReturnType<typeof argumentError>): number[] {
-  const offsets = typeof given === 'number' ? Array<number>(batch).fill(given) : given;
-  const ok = Array.isArray(offsets) && offsets.length === batch && offsets.every(Number.isInteger);
-  if (!ok) throw fail('queryOffset', `be an integer or ${batch} of them`, shown(given));
-  return offsets;
-}
-
-/** Query positions counted from the start of a page. */
-function shifted(offsets: number[], from: number): number | number[] {
-  const moved = offsets.map(offset => offset - from);
-  return moved.every(offset => offset === moved[0]) ? moved[0] : moved;
-}
-
-/** The keys that causality and the window leave to some query: pages outside are not read. */
-function reachOf({causal, window = [-1, -1]}: CacheAttendOptions, offsets: number[], queries: number) {
-  const [left, right] = window;
-  const last = Math.max(...offsets) + queries - 1;
-  return {
-    from: left < 0 ? 0 : Math.min(...offsets) - left,
-    to: causal ? last : right < 0 ? Infinity : last + right,
-  };
-}
-
-function cutKeys(
-  name: string,
-  given: tf.Tensor | tf.TensorLike,
-  dtype: 'bool' | 'float32',
-  from: number,
-  to: number,
-  longest: number,
-): Tensor {
-  const x = given instanceof tf.Tensor ? given : tf.tensor(given, undefined, dtype);
-  const keys = x.shape[x.rank - 1];
-  if (keys === 1) return x;
-  if (keys !== longest) {
-    throw argumentError('KVCache.attend')(
-      name,
-      `have the number of cached keys (${longest}) or 1 as its last dimension`,
-      x.shape,
-    );
-  }
-  const begin = x.shape.map((_, axis) => (axis === x.rank - 1 ? from : 0));
-  return untaped(() => tf.slice(x, begin, [...x.shape.slice(0, -1), to - from]));
 }

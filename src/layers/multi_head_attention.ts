@@ -2,7 +2,7 @@
 import {serialization} from '@tensorflow/tfjs-core';
 import {argumentError, shown} from '../../kernels/options';
 import {AttentionLayer} from './attention_layer';
-import type {AttentionLayerArgs} from './attention_layer';
+import type {AttentionLayerArgs} from './attention_args';
 
 export interface MultiHeadAttentionArgs extends AttentionLayerArgs {
   /** Heads of queries, keys and values. */

@@ -105,7 +105,7 @@ export const cacheChecks: Record<string, () => Promise<void>> = {
 
   async 'a model decodes with the cache what it computes at once'() {
     for (const layout of ['BHSD', 'BSHD'] as const) {
-      const x = tfl.input({shape: [null as unknown as number, 8]});
+      const x = tfl.input({shape: [null, 8]});
       const args = {numQueryHeads: 4, numKeyValueHeads: 2, headDim: 6, rotary: {interleaved: true}, useSinks: true};
       const [one, two] = [
         new GroupedQueryAttention(args),
