@@ -9,7 +9,7 @@ import type {Chunk, Part} from '../../../kernels/webgl/plan';
 import block from '../../../kernels/webgl/block.frag';
 import type {BackwardCall} from '../../op/kernels';
 import {Backward, StagedBlocks} from './backward_call';
-import type {WebGLBackend} from './device';
+import type {WebGLBackend} from './backend';
 import {MODES, POSITION} from './forward';
 import type {Pass, Step} from './passes';
 
@@ -19,7 +19,7 @@ export function gradientOfBias(call: BackwardCall, kernelBackend: KernelBackend)
 
 /** Runs one of tfjs's own kernels as they run one another: outside the engine, on tensors that nobody tracks. */
 export function tfjsKernel(name: string, backend: WebGLBackend, inputs: object, attrs: object): TensorInfo {
-  const {kernelFunc} = getKernel(name, 'webgl')!;
+  const {kernelFunc} = getKernel(name, 'webgl');
   return kernelFunc({inputs: inputs as never, attrs: attrs as never, backend}) as TensorInfo;
 }
 

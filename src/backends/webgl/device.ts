@@ -3,16 +3,12 @@
  * tfjs runs one output texture per program; the passes here write texture arrays, so they draw on its context themselves.
  */
 import {env} from '@tensorflow/tfjs-core';
-import type {DataId, DataType, KernelBackend, TensorInfo} from '@tensorflow/tfjs-core';
+import type {KernelBackend} from '@tensorflow/tfjs-core';
 import type {WebGLLimits} from '../../../kernels/webgl/plan';
+import {webglBackend} from './backend';
+import type {Texture, TextureUnits, WebGLBackend} from './backend';
 import {ArrayPool} from './textures';
 import screen from '../../../kernels/webgl/screen.vert';
-
-export interface Texture {
-  texture: WebGLTexture;
-  /** TEXTURE_2D or TEXTURE_2D_ARRAY. */
-  target: number;
-}
 
 export interface Program {
   program: WebGLProgram;
@@ -32,39 +28,6 @@ export type UniformValues = Record<string, number | readonly number[]>;
 export type Textures = Record<string, Texture>;
 /** x, y, width, height. */
 export type Rectangle = readonly [number, number, number, number];
-
-/** What tfjs's WebGL backend knows of a tensor. */
-export interface TextureData {
-  shape: number[];
-  texture: {texture: WebGLTexture} | null;
-  /** Rows and columns of values; null until there is a texture. */
-  texShape: [number, number] | null;
-  isPacked?: boolean;
-  slice?: {flatOffset: number} | null;
-}
-
-/** The part of tfjs's MathBackendWebGL that is used here, private members (from `numBytesInGPU` on) included: tfjs 4.x. */
-export interface WebGLBackend {
-  gpgpu: {
-    gl: WebGL2RenderingContext;
-    framebuffer: WebGLFramebuffer;
-    program: (WebGLProgram & {vao: WebGLVertexArrayObject}) | null;
-  };
-  texData: {get(dataId: DataId): TextureData};
-  makeTensorInfo(shape: number[], dtype: DataType, values?: Float32Array): TensorInfo;
-  uploadToGPU(dataId: DataId): void;
-  disposeIntermediateTensorInfo(info: TensorInfo): void;
-  getTextureManager(): object;
-  numBytesInGPU: number;
-  activeTimers?: Array<{name: string; query: Promise<number>}>;
-  startTimer(): unknown;
-  endTimer(query: unknown): unknown;
-  getQueryTime(query: unknown): Promise<number>;
-}
-
-export function webglBackend(backend: KernelBackend): WebGLBackend {
-  return backend as unknown as WebGLBackend;
-}
 
 /** WebGL 2 has at least 32 units over all stages; the shaders here use the first 16 at most. */
 const SPARE_UNIT = 31;
@@ -98,7 +61,7 @@ export function deviceOf(backend: KernelBackend): Device {
   return device;
 }
 
-export class Device {
+export class Device implements TextureUnits {
   readonly lanes: 4 | 8;
   readonly arrays = new ArrayPool(this);
   private readonly programs = new Map<string, Program>();
@@ -109,7 +72,8 @@ export class Device {
   private bound: Array<Texture | undefined> = [];
 
   constructor(readonly gl: WebGL2RenderingContext) {
-    const targets = Math.min(gl.getParameter(gl.MAX_DRAW_BUFFERS), gl.getParameter(gl.MAX_COLOR_ATTACHMENTS));
+    const parameter = (name: number): number => gl.getParameter(name) as number;
+    const targets = Math.min(parameter(gl.MAX_DRAW_BUFFERS), parameter(gl.MAX_COLOR_ATTACHMENTS));
     this.lanes = targets >= 8 ? 8 : 4;
     this.vertexShader = compile(gl, gl.VERTEX_SHADER, screen);
     this.vertexArray = gl.createVertexArray()!;
@@ -128,7 +92,6 @@ export class Device {
     return program;
   }
 
-  /** Makes room for code that binds textures by itself: it works on a unit that no shader here uses. */
   useSpareUnit(): void {
     this.gl.activeTexture(this.gl.TEXTURE0 + SPARE_UNIT);
   }
@@ -231,7 +194,7 @@ export class Device {
 
   private link(source: string): Program {
     const {gl} = this;
-    const program = gl.createProgram()!;
+    const program = gl.createProgram();
     const fragmentShader = compile(gl, gl.FRAGMENT_SHADER, source);
     gl.attachShader(program, this.vertexShader);
     gl.attachShader(program, fragmentShader);

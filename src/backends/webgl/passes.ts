@@ -14,7 +14,8 @@ import options from '../../../kernels/webgl/options.glsl';
 import philox from '../../../kernels/webgl/philox.glsl';
 import places from '../../../kernels/webgl/places.glsl';
 import stage from '../../../kernels/webgl/stage.frag';
-import type {Device, Program, Rectangle, Texture, Textures, UniformValues, WebGLBackend as Backend} from './device';
+import type {Texture, WebGLBackend as Backend} from './backend';
+import type {Device, Program, Rectangle, Textures, UniformValues} from './device';
 import {newStaging, newTensor, viewTensor} from './textures';
 import type {TensorTarget, TensorView, TextureArray} from './textures';
 

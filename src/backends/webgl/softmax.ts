@@ -6,7 +6,8 @@ import {planSoftmax} from '../../../kernels/webgl/plan';
 import common from '../../../kernels/webgl/common.glsl';
 import normalise from '../../../kernels/webgl/softmax.frag';
 import statistics from '../../../kernels/webgl/softmax_statistics.frag';
-import {deviceOf, webglBackend} from './device';
+import {webglBackend} from './backend';
+import {deviceOf} from './device';
 import {newStaging, newTensor, viewTensor} from './textures';
 
 export function onlineSoftmax(logits: TensorInfo, kernelBackend: KernelBackend): TensorInfo {

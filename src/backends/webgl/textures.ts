@@ -4,7 +4,7 @@
  */
 import {env} from '@tensorflow/tfjs-core';
 import type {TensorInfo} from '@tensorflow/tfjs-core';
-import type {Device, Texture, WebGLBackend as Backend} from './device';
+import type {Texture, TextureUnits, WebGLBackend as Backend} from './backend';
 
 /** A tfjs tensor as the shaders read it. */
 export interface TensorView extends Texture {
@@ -37,7 +37,7 @@ export interface TensorTarget extends Texture {
   height: number;
 }
 
-export function newTensor(device: Device, backend: Backend, shape: number[], packed: boolean): TensorTarget {
+export function newTensor(device: TextureUnits, backend: Backend, shape: number[], packed: boolean): TensorTarget {
   const info = backend.makeTensorInfo(shape, 'float32');
   const data = backend.texData.get(info.dataId);
   data.isPacked = packed;
@@ -45,7 +45,7 @@ export function newTensor(device: Device, backend: Backend, shape: number[], pac
 }
 
 /** Four values per texel, width × height texels, from tfjs's texture manager; give it back by disposing `info`. */
-export function newStaging(device: Device, backend: Backend, width: number, height: number): TensorTarget {
+export function newStaging(device: TextureUnits, backend: Backend, width: number, height: number): TensorTarget {
   const info = backend.makeTensorInfo([2 * height, 2 * width], 'float32');
   const data = backend.texData.get(info.dataId);
   data.isPacked = true;
@@ -53,7 +53,7 @@ export function newStaging(device: Device, backend: Backend, width: number, heig
   return {info, packed: true, ...placed(device, backend, info)};
 }
 
-function placed(device: Device, backend: Backend, {dataId}: TensorInfo) {
+function placed(device: TextureUnits, backend: Backend, {dataId}: TensorInfo) {
   device.useSpareUnit();
   backend.uploadToGPU(dataId);
   const {texShape, texture, isPacked} = backend.texData.get(dataId);
@@ -81,7 +81,7 @@ const MOST_FREE_BYTES = 2 ** 28;
 export class ArrayPool {
   private free: TextureArray[] = [];
 
-  constructor(private readonly device: Device) {}
+  constructor(private readonly device: TextureUnits) {}
 
   /** @param uints true: RGBA32UI (eight halves per texel); false: RGBA32F. */
   acquire(backend: Backend, width: number, height: number, layers: number, uints = false): TextureArray {
@@ -110,14 +110,14 @@ export class ArrayPool {
   private create(key: string, width: number, height: number, layers: number, uints: boolean): TextureArray {
     const {gl} = this.device;
     const target = gl.TEXTURE_2D_ARRAY;
-    const texture = gl.createTexture()!;
+    const texture = gl.createTexture();
     this.device.useSpareUnit();
     gl.bindTexture(target, texture);
     gl.texParameteri(target, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
     gl.texParameteri(target, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
     gl.texStorage3D(target, 1, uints ? gl.RGBA32UI : gl.RGBA32F, width, height, layers);
     gl.bindTexture(target, null);
-    const framebuffer = gl.createFramebuffer()!;
+    const framebuffer = gl.createFramebuffer();
     gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
     const attachments = Array.from({length: layers}, (_, layer) => gl.COLOR_ATTACHMENT0 + layer);
     attachments.forEach((attachment, layer) =>
