@@ -9,8 +9,8 @@ const limits = fc.record({
   lanes: fc.constantFrom(4 as const, 8 as const),
 });
 const sides: fc.Arbitrary<Sides> = fc.record({
-  heads: fc.integer({min: 1, max: 300}),
-  rows: fc.integer({min: 1, max: 20000}),
+  heads: fc.integer({min: 1, max: 40}),
+  rows: fc.integer({min: 1, max: 1500}),
   otherRows: fc.integer({min: 1, max: 20000}),
   texels: fc.integer({min: 1, max: 8}),
   channelGroups: fc.integer({min: 1, max: 8}),
@@ -22,7 +22,6 @@ const chunksOf = (s: Sides, l: WebGLLimits, isWindowed: boolean) =>
 it('covers every tile of every head once', () => {
   fc.assert(
     fc.property(sides, limits, fc.boolean(), (s, l, isWindowed) => {
-      fc.pre(s.heads * s.rows < 50000);
       const seen = new Uint8Array(s.heads * Math.ceil(s.rows / TILE_ROWS));
       for (const {part, chunks} of chunksOf(s, l, isWindowed)) {
         for (const chunk of chunks) {
@@ -45,15 +44,17 @@ it('keeps every texture within the device and a block within 512 rows and 64 MiB
       const blocks = planBlocks(s, l);
       expect(blocks.rows).toBeLessThanOrEqual(512);
       expect(blocks.rows * blocks.count).toBeGreaterThanOrEqual(s.otherRows);
-      const sizes = [blocks.rows * Math.min(blocks.perSpan, blocks.count)];
+      let largestBlock = 0;
+      let largest = blocks.rows * Math.min(blocks.perSpan, blocks.count);
       for (const {part, chunks} of chunksOf(s, l, isWindowed)) {
-        sizes.push(part.tiles * TILE_ROWS, part.heads * s.texels, part.heads * s.channelGroups);
+        largest = Math.max(largest, part.tiles * TILE_ROWS, part.heads * s.texels, part.heads * s.channelGroups);
         for (const chunk of chunks) {
-          sizes.push(chunk.tiles, chunk.heads * blocks.groups);
-          expect(chunk.tiles * chunk.heads * blocks.groups * l.lanes * 16).toBeLessThanOrEqual(2 ** 26);
+          largest = Math.max(largest, chunk.tiles, chunk.heads * blocks.groups);
+          largestBlock = Math.max(largestBlock, chunk.tiles * chunk.heads * blocks.groups * l.lanes * 16);
         }
       }
-      expect(Math.max(...sizes)).toBeLessThanOrEqual(l.textureSize);
+      expect(largest).toBeLessThanOrEqual(l.textureSize);
+      expect(largestBlock).toBeLessThanOrEqual(2 ** 26);
     }),
   );
 });
@@ -77,6 +78,7 @@ it('skips a block only where no row of the chunk sees a key of it', () => {
           {heads: 1, rows, otherRows: ofKeys ? Sq : Sk, texels: 1, channelGroups: 1},
           {textureSize: 16, lanes: 4},
         );
+        const skipped: number[][] = [];
         for (let first = 0; first < rows; first += 8) {
           const [from, to] = blocksSeen(problem, ofKeys, first, Math.min(8, rows - first), blocks);
           for (let i = 0; i < Sq; i++) {
@@ -85,10 +87,11 @@ it('skips a block only where no row of the chunk sees a key of it', () => {
               const [row, other] = ofKeys ? [j, i] : [i, j];
               if (row < first || row >= Math.min(rows, first + 8)) continue;
               const block = Math.floor(other / blocks.rows);
-              expect(block >= from && block < to).toBe(true);
+              if (block < from || block >= to) skipped.push([i, j]);
             }
           }
         }
+        expect(skipped).toEqual([]);
       },
     ),
   );
