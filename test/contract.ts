@@ -37,7 +37,7 @@ export function contractTests(target: Target): ContractTest[] {
     ...randomTests(isShort ? 10 : 40),
     ...hiddenTests(isShort),
     ...determinismTests(isShort),
-    ...tensorTests(),
+    ...tensorTests(target.backend),
     ...differentiationTests(isShort),
     ...mergeTests(isShort),
     ...softmaxTests(isShort),

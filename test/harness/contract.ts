@@ -8,7 +8,12 @@ import type {BrowserBackend} from './page';
 /** Set by `npm run test:full`. */
 const FULL_TABLE = process.env.FULL_TABLE === '1';
 
-export function contractOnNode(backend: NodeBackend, cases: Target['cases'] = 'all'): void {
+/** The whole table where it takes seconds; on a software GPU, whose pipelines take long to make, the short selection. */
+function casesOnNode(backend: NodeBackend): Target['cases'] {
+  return FULL_TABLE || backend !== 'webgpu' ? 'all' : 'core';
+}
+
+export function contractOnNode(backend: NodeBackend, cases = casesOnNode(backend)): void {
   describeOn(backend, 'contract', () => {
     for (const {name, run} of contractTests({backend, cases})) it(name, run);
   });
