@@ -20,8 +20,11 @@ const IMPLEMENTATIONS: Record<string, readonly Implementation[]> = {
   wasm: [wasmSimd, composed],
   tensorflow: [blocked, nodeSimd, composed],
   webgl: [fragments, composed],
-  webgpu: [webgpu, composed, ...webgpuVariants],
+  webgpu: [webgpu, composed],
 };
+
+/** Implementations that a call takes only when they are forced. */
+const VARIANTS: Record<string, readonly Implementation[]> = {webgpu: webgpuVariants};
 
 /** An implementation that was passed over, and why. */
 export interface PassedOver {
@@ -46,12 +49,18 @@ export function implementationsOf(backendName: string): readonly Implementation[
   return IMPLEMENTATIONS[backendName] ?? [composed];
 }
 
+/** Those that may be asked for a call. */
+function candidates(backendName: string): readonly Implementation[] {
+  const preferred = implementationsOf(backendName);
+  return forcedName === null ? preferred : [...preferred, ...(VARIANTS[backendName] ?? [])];
+}
+
 /** Which implementation serves a call, by the call and the device alone. */
 export function chooseImplementation(backendName: string, problem: AttentionProblem, backend: KernelBackend): Choice {
   const {B, Sq, Sk} = problem;
   if (B * Sq * Sk === 0) return {implementation: composed, passedOver: []}; // nothing to compute: constants
   const passedOver: PassedOver[] = [];
-  for (const implementation of implementationsOf(backendName)) {
+  for (const implementation of candidates(backendName)) {
     const {name} = implementation;
     const isForced = forcedName === null || name === forcedName;
     const reason = isForced ? implementation.unsupported(problem, backend) : `'${forcedName}' is forced`;
@@ -102,7 +111,7 @@ function registerBackend(backendName: string): void {
     kernelName: OnlineSoftmax,
     backendName,
     kernelFunc: ({inputs, backend}) => {
-      const usable = implementationsOf(backendName).filter(({name}) => forcedName === null || name === forcedName);
+      const usable = candidates(backendName).filter(({name}) => forcedName === null || name === forcedName);
       const {onlineSoftmax} = usable.find(implementation => implementation.onlineSoftmax) ?? composed;
       return onlineSoftmax!(inputs.logits as TensorInfo, backend as KernelBackend);
     },
