@@ -52,12 +52,14 @@ export function checkOptions(opName: string, options: NumberOptions): void {
     Array.isArray(value) && value.length === 2 && value.every(bound => Number.isInteger(bound) && bound >= -1);
 
   check('layout', `be 'BHSD' or 'BSHD'`, value => LAYOUTS.includes(value as Layout));
-  check('scale', 'be a finite number', Number.isFinite);
+  // As float32, which is what kernels compute with.
+  const single = (value: unknown): number => (typeof value === 'number' ? Math.fround(value) : NaN);
+  check('scale', 'be a finite number', value => Number.isFinite(single(value)));
   check('causal', 'be a boolean', value => typeof value === 'boolean');
   check('queryOffset', `be an integer between −2^30 and 2^30 or an int32 tensor of shape [B]`, value =>
     Number.isInteger(value) && Math.abs(value as number) <= MAX_OFFSET); // prettier-ignore
   check('window', 'be two integers [left, right], each at least −1 (−1 is unbounded)', isWindow);
-  check('softcap', 'be a finite number greater than 0', value => Number.isFinite(value) && (value as number) > 0);
+  check('softcap', 'be a finite number greater than 0', value => Number.isFinite(single(value)) && single(value) > 0);
   check('dropout', 'be a number in [0, 1)', value => typeof value === 'number' && value >= 0 && value < 1);
   check('seed', 'be an integer in [0, 2^32)', value =>
     Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 32); // prettier-ignore

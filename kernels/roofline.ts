@@ -198,8 +198,18 @@ const FIGURES = ['flops', 'bandwidth', 'bytesPerElement'] as const;
  */
 export function roofline(options: RooflineOptions): Roofline {
   checkRoofline(options);
-  const {n, d, queries = n, dv = d, heads = 1, kvHeads = heads, batch = 1, causal = false} = options;
-  const preset: Machine = typeof options.machine === 'object' ? options.machine : MACHINES[options.machine ?? 'a100'];
+  const {
+    n,
+    d,
+    queries = n,
+    dv = d,
+    heads = 1,
+    kvHeads = heads,
+    batch = 1,
+    causal = false,
+    machine: wanted = 'a100',
+  } = options;
+  const preset = machineOf('roofline', wanted);
   const machine: Machine = {
     ...preset,
     flops: options.flops ?? preset.flops,
@@ -238,8 +248,27 @@ export function roofline(options: RooflineOptions): Roofline {
   };
 }
 
+/**
+ * The preset of that name, or figures of one's own.
+ * @throws Error where there is no such preset, or a figure is missing or not positive.
+ */
+export function machineOf(opName: string, wanted: MachineName | Machine): Machine {
+  const fail = argumentError(opName);
+  if (typeof wanted !== 'object' || wanted === null) {
+    if (Object.hasOwn(MACHINES, wanted)) return MACHINES[wanted];
+    throw fail('machine', `be one of ${Object.keys(MACHINES).join(', ')}, or figures of your own`, shown(wanted));
+  }
+  for (const name of FIGURES) checkFigure(opName, `machine.${name}`, wanted[name]);
+  return wanted;
+}
+
+function checkFigure(opName: string, name: string, value: number): void {
+  if (!(Number.isFinite(value) && value > 0)) throw argumentError(opName)(name, 'be a positive number', shown(value));
+}
+
 function checkRoofline(options: RooflineOptions): void {
   const fail = argumentError('roofline');
+  if (typeof options !== 'object' || options === null) throw fail('options', 'be an object of options', shown(options));
   const known = [...SIZES, ...FIGURES, 'machine', 'causal'];
   const unknown = Object.keys(options).find(name => !known.includes(name));
   if (unknown !== undefined) throw fail(unknown, `be one of ${known.join(', ')}`, 'an unknown name');
@@ -252,16 +281,11 @@ function checkRoofline(options: RooflineOptions): void {
       throw fail(name, 'be a positive integer', shown(value));
     }
   }
-  const checkFigure = (name: string, value: number | undefined): void => {
-    if (value !== undefined && !(Number.isFinite(value) && value > 0))
-      throw fail(name, 'be a positive number', shown(value));
-  };
-  for (const name of FIGURES) checkFigure(name, options[name]);
-  const {machine, causal, heads = 1, kvHeads = heads} = options;
-  if (typeof machine === 'string' && !Object.hasOwn(MACHINES, machine)) {
-    throw fail('machine', `be one of ${Object.keys(MACHINES).join(', ')}`, shown(machine));
+  for (const name of FIGURES) {
+    const value = options[name];
+    if (value !== undefined) checkFigure('roofline', name, value);
   }
-  if (typeof machine === 'object') for (const name of FIGURES) checkFigure(`machine.${name}`, machine[name] ?? NaN);
+  const {causal, heads = 1, kvHeads = heads} = options;
   if (causal !== undefined && typeof causal !== 'boolean') throw fail('causal', 'be a boolean', shown(causal));
   if (heads % kvHeads !== 0) throw fail('kvHeads', `divide heads (${heads})`, shown(kvHeads));
 }

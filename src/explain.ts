@@ -1,14 +1,12 @@
 /** What a call of `flashAttention` would do, without doing it: who serves it and why, and its place under a machine's roofs. */
 import * as tf from '@tensorflow/tfjs-core';
 import type {Tensor, TensorLike} from '@tensorflow/tfjs-core';
-import {MACHINES} from '../kernels/machines';
 import type {Machine, MachineName} from '../kernels/machines';
-import {argumentError, shown} from '../kernels/options';
 import {INPUT_NAMES, visibleKeys} from '../kernels/problem';
 import type {AttentionInputs, AttentionProblem} from '../kernels/problem';
-import {fusedWork, place, scoreTraffic, unfusedWork} from '../kernels/roofline';
+import {fusedWork, machineOf, place, scoreTraffic, unfusedWork} from '../kernels/roofline';
 import type {AttentionSizes, Bound} from '../kernels/roofline';
-import {attentionCall} from './op/arguments';
+import {attentionCall, checkIsOptions} from './op/arguments';
 import type {FlashAttentionOptions} from './op/arguments';
 import {chooseImplementation, implementationsOf} from './register';
 import type {PassedOver} from './register';
@@ -83,9 +81,10 @@ function explained(
 ): Explanation {
   const backend = tf.backend();
   const backendName = tf.getBackend();
+  checkIsOptions('explain', options);
   const {machine: wanted = ASSUMED_MACHINES[backendName] ?? 'cpu', ...attentionOptions} = options;
   const {problem, inputs} = attentionCall('explain', q, k, v, attentionOptions);
-  const machine = machineOf(wanted);
+  const machine = machineOf('explain', wanted);
 
   const {implementation, passedOver} = chooseImplementation(backendName, problem, backend);
   const {tiles, extraBytes, scoresInMainMemory} = implementation.plan(problem, backend);
@@ -106,12 +105,6 @@ function explained(
     reasons: [...passedOver, ...notReached(backendName, implementation.name, passedOver, sizes)],
     machine: machine.name,
   };
-}
-
-function machineOf(wanted: MachineName | Machine): Machine {
-  if (typeof wanted === 'object' && wanted !== null) return wanted;
-  if (Object.hasOwn(MACHINES, wanted)) return MACHINES[wanted];
-  throw argumentError('explain')('machine', `be one of ${Object.keys(MACHINES).join(', ')}`, shown(wanted));
 }
 
 /** The implementations that were not asked, since another serves the call. */

@@ -113,8 +113,13 @@ describe('explain', () => {
   it.each([
     [
       {machine: 'b200'},
-      `Argument 'machine' passed to 'explain' must be one of a100, h100, laptop, cpu, but got 'b200'.`,
+      `Argument 'machine' passed to 'explain' must be one of a100, h100, laptop, cpu, or figures of your own, but got 'b200'.`,
     ],
+    [
+      {machine: {flops: 1e12, bandwidth: NaN, bytesPerElement: 4}},
+      `Argument 'machine.bandwidth' passed to 'explain' must be a positive number, but got NaN.`,
+    ],
+    [null, `Argument 'options' passed to 'explain' must be an object of options, but got null.`],
     [{scale: NaN}, `Argument 'scale' passed to 'explain' must be a finite number, but got NaN.`],
     [{casual: true}, `the nearest is 'causal'`],
   ])('refuses %o', (options, message) => {

@@ -115,27 +115,49 @@ function scoresInputs({bias, mask}: AttentionInputs<Tensor>, rank: number): {bia
 /** A tensor as it is, or one made from an array, with the dtype that the argument must have. */
 export function asTensor(opName: string, name: string, value: Tensor | TensorLike, dtype: DataType): Tensor {
   const fail = argumentError(opName);
+  const tensorOf = (type: DataType): string => `${type === 'int32' ? 'an' : 'a'} ${type} tensor`;
+  const wanted = tensorOf(dtype);
   if (value instanceof tf.Tensor) {
     if (value.isDisposed) throw fail(name, 'be a live tensor', 'a disposed one');
-    if (value.dtype !== dtype) throw fail(name, `be a ${dtype} tensor`, `a ${value.dtype} tensor`);
+    if (value.dtype !== dtype) throw fail(name, `be ${wanted}`, tensorOf(value.dtype));
     return value;
   }
   const isArray = Array.isArray(value) || ArrayBuffer.isView(value);
   if (!isArray && typeof value !== 'number' && typeof value !== 'boolean') {
-    throw fail(name, `be a ${dtype} tensor or an array`, shown(value));
+    throw fail(name, `be ${wanted} or an array`, shown(value));
   }
-  try {
-    return tf.tensor(value, undefined, dtype);
-  } catch (error) {
-    throw fail(name, `be a ${dtype} tensor or a regular array`, `one that tfjs refuses: ${(error as Error).message}`);
+  const flaw = flawOf(value);
+  if (flaw !== null) throw fail(name, `be ${wanted} or a regular array of numbers`, flaw);
+  return tf.tensor(value, undefined, dtype);
+}
+
+/** What keeps an array from being a tensor, null where nothing does; tfjs itself looks in its debug mode only. */
+function flawOf(value: unknown): string | null {
+  if (tf.util.isTypedArray(value as object)) return null;
+  if (ArrayBuffer.isView(value)) return `a ${value.constructor.name}`;
+  if (!Array.isArray(value)) return typeof value === 'number' || typeof value === 'boolean' ? null : shown(value);
+  const lengthOf = (x: unknown): number =>
+    Array.isArray(x) || tf.util.isTypedArray(x as object) ? (x as []).length : -1;
+  const uneven: unknown = value.find(x => lengthOf(x) !== lengthOf(value[0]));
+  if (uneven !== undefined) return `one whose parts differ in length (${shown(value[0])} and ${shown(uneven)})`;
+  for (const x of value) {
+    const flaw = flawOf(x);
+    if (flaw !== null) return flaw;
+  }
+  return null;
+}
+
+/** @throws Error unless `options` is a plain object. */
+export function checkIsOptions(opName: string, options: unknown): asserts options is object {
+  const fail = argumentError(opName);
+  if (typeof options !== 'object' || options === null || Array.isArray(options) || options instanceof tf.Tensor) {
+    throw fail('options', 'be an object of options', options instanceof tf.Tensor ? 'a tensor' : shown(options));
   }
 }
 
 function checkNames(opName: string, options: unknown): void {
   const fail = argumentError(opName);
-  if (typeof options !== 'object' || options === null || Array.isArray(options) || options instanceof tf.Tensor) {
-    throw fail('options', 'be an object of options', options instanceof tf.Tensor ? 'a tensor' : shown(options));
-  }
+  checkIsOptions(opName, options);
   const known: readonly string[] = OPTION_NAMES;
   for (const name of Object.keys(options)) {
     if (!known.includes(name)) {
