@@ -1,9 +1,8 @@
 /** The API pages can be made from the docstrings: every tag is known, every parameter and link exists. */
 import {spawnSync} from 'node:child_process';
-import {existsSync, readFileSync} from 'node:fs';
-import {join} from 'node:path';
-
-const ROOT = join(__dirname, '..');
+import {existsSync} from 'node:fs';
+import {dirname, join} from 'node:path';
+import {pages, readPage, ROOT} from './documents/code_blocks';
 
 it('typedoc finds nothing to complain about', () => {
   const typedoc = join(ROOT, 'node_modules/typedoc/bin/typedoc');
@@ -14,9 +13,9 @@ it('typedoc finds nothing to complain about', () => {
   expect({status, said: `${stdout}${stderr}`}).toEqual({status: 0, said: ''});
 });
 
-it.each(['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md'])('the links and paths of %s exist', file => {
-  const text = readFileSync(join(ROOT, file), 'utf8');
-  const links = [...text.matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(([, path]) => path);
+it.each([...pages(), 'CHANGELOG.md'])('the links and paths of %s exist', page => {
+  const text = readPage(page);
+  const links = [...text.matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)].map(([, path]) => join(dirname(page), path));
   const paths = [...text.matchAll(/`((?:kernels|src|test|examples|\.ci)\/[\w./-]*)`/g)].map(([, path]) => path);
   expect([...links, ...paths].filter(path => !existsSync(join(ROOT, path)))).toEqual([]);
 });
