@@ -7,6 +7,7 @@ export default {
   entryPoints: ['src/index.ts', 'src/graph/index.ts', 'src/layers/index.ts', 'src/webgpu.ts'],
   out: 'docs/api',
   readme: 'README.md',
+  projectDocuments: ['docs/*.md'],
   includeVersion: true,
   disableSources: true,
   skipErrorChecking: true,

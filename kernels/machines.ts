@@ -1,6 +1,8 @@
 /** Machines whose roofs are known, each with its source. */
 
+/** Peak and bandwidth of a machine, for `roofline` and `explain`. */
 export interface Machine {
+  /** For people. */
   name: string;
   /** Peak arithmetic, FLOP/s. */
   flops: number;
@@ -18,6 +20,7 @@ export interface Machine {
 
 const KIB = 1024;
 
+/** The presets of `roofline`, by name. */
 export const MACHINES = {
   a100: {
     name: 'NVIDIA A100 40 GB, float16 tensor cores',
@@ -57,4 +60,5 @@ export const MACHINES = {
   },
 } as const satisfies Record<string, Machine>;
 
+/** Name of a preset. */
 export type MachineName = keyof typeof MACHINES;

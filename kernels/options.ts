@@ -2,7 +2,10 @@
 
 /** Order of the axes of q, k, v and the output: batch, heads, sequence, width, or batch, sequence, heads, width. */
 export type Layout = 'BHSD' | 'BSHD';
-/** What arithmetic a kernel may use; 'float32' always may. */
+/**
+ * What arithmetic a kernel may use where the device has it; 'float32' it always may. 'float16': half-precision products, summed in
+ * float32. 'float16x2': each float32 as a pair of halves, near float32's error for values under 65504.
+ */
 export type Precision = 'float32' | 'float16' | 'float16x2';
 
 /** The options of attention that are not tensors, as the caller gives them; undefined means the default. */

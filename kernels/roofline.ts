@@ -20,13 +20,13 @@ export interface Work {
   extraBytes: number;
 }
 
+/** What takes longest: arithmetic, main memory, or the memory beside the arithmetic. */
 export type Bound = 'compute' | 'memory' | 'on-chip memory';
 
 /** A piece of work on a machine's roofline. */
 export interface RooflinePoint extends Work {
   /** FLOPs per byte of main memory. */
   intensity: number;
-  /** What takes longest. */
   bound: Bound;
   /** The least time the machine needs. */
   seconds: number;
@@ -146,20 +146,23 @@ function causalPairs(queries: number, keys: number): number {
   return pairs;
 }
 
+/** Sizes of a call, and a machine. */
 export interface RooflineOptions {
   /** Keys, and queries unless `queries` says otherwise. */
   n: number;
   /** Width of q and k, and of v unless `dv` says otherwise. */
   d: number;
+  /** Default n. */
   queries?: number;
+  /** Width of v; default d. */
   dv?: number;
   /** Query heads; default 1. */
   heads?: number;
   /** Key and value heads; default `heads`. */
   kvHeads?: number;
-  /** Default 1. */
+  /** Sequences; default 1. */
   batch?: number;
-  /** Default false. */
+  /** Each query sees the keys up to its own position, the last one all; default false. */
   causal?: boolean;
   /** A preset's name or figures of your own; default 'a100'. */
   machine?: MachineName | Machine;
@@ -167,16 +170,19 @@ export interface RooflineOptions {
   flops?: number;
   /** Main memory in bytes/s, instead of the machine's. */
   bandwidth?: number;
-  /** Default: the machine's. */
+  /** Bytes of a number; default: the machine's. */
   bytesPerElement?: number;
-  /** Queries per tile of the fused kernel; default by `tileFor`. */
+  /** Queries per tile of the fused kernel; default: the most that fit the machine's on-chip memory, 64 where that is unknown. */
   tile?: number;
 }
 
+/** Attention of some sizes under a machine's roofs. */
 export interface Roofline {
+  /** With the figures of the options in place of its own. */
   machine: Machine;
   /** The machine's FLOPs per byte: work below it waits for memory. */
   ridge: number;
+  /** Queries per tile of the fused kernel. */
   tile: number;
   /** q·kᵀ of one head alone, N × N. */
   product: RooflinePoint;
@@ -194,7 +200,11 @@ const FIGURES = ['flops', 'bandwidth', 'bytesPerElement'] as const;
 /**
  * What attention of these sizes costs on a machine, unfused and fused: FLOPs, bytes, FLOPs per byte, what bounds it and the least time.
  * A model, nothing is run or measured.
- * @throws Error naming the argument that is missing, not positive or unknown.
+ *
+ * Source: the roofline model (Williams, Waterman and Patterson 2009); bytes and FLOPs as in FlashAttention (Dao et al. 2022, §3.2).
+ *
+ * @param options n and d are needed; 2 FLOPs a multiply-add, bytes and bytes/s without a prefix.
+ * @throws Error `Argument '…' passed to 'roofline' must …, but got …`: an argument that is missing, not positive or unknown.
  */
 export function roofline(options: RooflineOptions): Roofline {
   checkRoofline(options);

@@ -28,7 +28,9 @@ const VARIANTS: Record<string, readonly Implementation[]> = {webgpu: webgpuVaria
 
 /** An implementation that was passed over, and why. */
 export interface PassedOver {
+  /** The implementation's name. */
   name: string;
+  /** One clause. */
   reason: string;
 }
 

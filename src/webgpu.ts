@@ -5,6 +5,7 @@ import type {KernelBackend} from '@tensorflow/tfjs-core';
 /** tfjs's WebGPUBackend class, as `@tensorflow/tfjs-backend-webgpu` exports it. */
 type BackendClass = new (device: GPUDevice, adapterInfo?: GPUAdapterInfo) => KernelBackend;
 
+/** Which adapter, and under which name. */
 export interface WebGPUBackendOptions {
   /** Default 'high-performance'. */
   powerPreference?: GPUPowerPreference;
@@ -26,6 +27,7 @@ const FEATURES = [
 /**
  * Opens a WebGPU device with the adapter's useful features and full limits, and makes it tfjs's backend.
  * A backend of that name that exists already is removed, with its tensors.
+ * @param options all optional.
  * @returns the device that the backend runs on.
  * @throws Error where there is no WebGPU or no adapter.
  */

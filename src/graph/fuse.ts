@@ -23,6 +23,7 @@ import {inferShapes} from './shapes';
 import {einsumsAsMatMuls} from './projections';
 import {withoutUnusedWeights} from './weights';
 
+/** What to fuse, and what for. */
 export interface FuseOptions {
   /** Asked for each site that could be fused; false leaves it as it is. */
   fuse?: (site: Site) => boolean;
@@ -33,8 +34,10 @@ export interface FuseOptions {
 }
 
 /**
- * Replaces each attention of a GraphModel by one `FlashAttention` node.
+ * Replaces each attention of a GraphModel that can be proved by one `FlashAttention` node; everything else, names, signature and weight order
+ * included, stays as it was. Pure, idempotent, and linear in the size of the graph.
  * @param artifacts a GraphModel as an IOHandler loads it; not changed.
+ * @param options all optional.
  * @returns new artifacts that share what did not change, and the report per site. Without a site to fuse, the same artifacts.
  * @throws GraphError where the artifacts hold no valid GraphModel, naming the place.
  */

@@ -5,6 +5,7 @@ import {fuseAttention} from './fuse';
 import type {Report, Site} from './report';
 import './register_op';
 
+/** What `tf.loadGraphModel` takes, and what to fuse. */
 export interface LoadFusedOptions extends io.LoadOptions {
   /** Asked for each site that could be fused; false leaves it as it is. */
   fuse?: (site: Site) => boolean;

@@ -4,6 +4,7 @@ import {argumentError, shown} from '../../kernels/options';
 import {AttentionLayer} from './attention_layer';
 import type {AttentionLayerArgs} from './attention_args';
 
+/** Keras's constructor arguments, in camel case. */
 export interface GroupedQueryAttentionArgs extends AttentionLayerArgs {
   /** Width of a head. */
   headDim: number;
@@ -53,7 +54,10 @@ export class GroupedQueryAttention extends AttentionLayer {
 }
 serialization.registerClass(GroupedQueryAttention);
 
-/** A new `GroupedQueryAttention`, as tf.layers makes its layers. */
+/**
+ * A new `GroupedQueryAttention`, as tf.layers makes its layers.
+ * @throws Error `Argument '…' passed to 'GroupedQueryAttention' must …, but got …`.
+ */
 export function groupedQueryAttention(args: GroupedQueryAttentionArgs): GroupedQueryAttention {
   return new GroupedQueryAttention(args);
 }

@@ -12,4 +12,4 @@ export type {KVCacheOptions} from './kv_cache';
 export type {CacheAttendOptions} from './cache_attend';
 export {loadKerasModel} from './load_keras_model';
 export {packSequences, unpackSequences} from './pack_sequences';
-export type {PackedSequences} from './pack_sequences';
+export type {PackedSequences, PackOptions} from './pack_sequences';

@@ -18,6 +18,7 @@ import type {PageWrite} from './cache_pages';
 import {canWriteInPlace, writeInPlace} from './in_place';
 import {mergeParts} from './merge_parts';
 
+/** Sizes of a cache. */
 export interface KVCacheOptions {
   /** Attention layers that share the cache. */
   layers: number;
@@ -48,7 +49,12 @@ interface CachedLayer {
   appended: number;
 }
 
-/** See `KVCacheOptions`; owns its tensors until `dispose`. */
+/**
+ * Keys and values of earlier tokens of every attention layer, for generation token by token: `append` costs the new tokens, whatever is
+ * cached; `attend` reads what is cached once. Owns its tensors until `dispose`; a `tf.tidy` around a call leaves them.
+ *
+ * Source: paged attention, Kwon et al. (2023), §4.1; parts joined as in Flash-Decoding (Dao et al. 2023).
+ */
 export class KVCache {
   readonly layout: Layout;
   readonly layers: number;
@@ -104,6 +110,7 @@ export class KVCache {
 
   /**
    * Adds n tokens to every sequence, or fewer to some.
+   * @param layer from 0.
    * @param k [B, Hkv, n, D] (or [B, n, Hkv, D], by the layout).
    * @param v the same with Dv.
    * @param options.lengths how many of the n tokens each sequence really has; the rest is padding and is not kept.
@@ -140,6 +147,7 @@ export class KVCache {
   /**
    * Attention of queries over what a layer has cached.
    * @param q [B, H, Sq, D] (or [B, Sq, H, D]); H a multiple of Hkv.
+   * @param layer from 0.
    * @param options see `CacheAttendOptions`; the last axis of mask and bias is the longest sequence's length, or 1.
    * @returns [B, H, Sq, Dv] (or [B, Sq, H, Dv]).
    * @throws Error `Argument '…' passed to 'KVCache.attend' must …, but got …`.
@@ -193,7 +201,10 @@ export class KVCache {
     });
   }
 
-  /** Forgets all tokens behind the first `length` of every sequence (or of each its own); moves nothing. */
+  /**
+   * Forgets all tokens behind the first `length` of every sequence (or of each its own); moves nothing.
+   * @throws Error `Argument 'length' passed to 'KVCache.truncate' must …, but got …`.
+   */
   truncate(length: number | number[]): void {
     const wanted = typeof length === 'number' ? Array<number>(this.batch).fill(length) : length;
     this.checkIntegers('truncate', 'length', wanted, Infinity);
@@ -207,7 +218,7 @@ export class KVCache {
 
   /**
    * Makes sequence n what sequence indices[n] is now: for beam search. Their number may change.
-   * @throws Error where an index names no sequence.
+   * @throws Error `Argument 'indices' passed to 'KVCache.reorder' must …, but got …`.
    */
   reorder(indices: number[]): void {
     const layers = this.all('reorder');

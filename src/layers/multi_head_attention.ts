@@ -4,6 +4,7 @@ import {argumentError, shown} from '../../kernels/options';
 import {AttentionLayer} from './attention_layer';
 import type {AttentionLayerArgs} from './attention_args';
 
+/** Keras's constructor arguments, in camel case. */
 export interface MultiHeadAttentionArgs extends AttentionLayerArgs {
   /** Heads of queries, keys and values. */
   numHeads: number;
@@ -75,7 +76,10 @@ export class MultiHeadAttention extends AttentionLayer {
 }
 serialization.registerClass(MultiHeadAttention);
 
-/** A new `MultiHeadAttention`, as tf.layers makes its layers. */
+/**
+ * A new `MultiHeadAttention`, as tf.layers makes its layers.
+ * @throws Error `Argument '…' passed to 'MultiHeadAttention' must …, but got …`.
+ */
 export function multiHeadAttention(args: MultiHeadAttentionArgs): MultiHeadAttention {
   return new MultiHeadAttention(args);
 }

@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type {DataType, Tensor} from '@tensorflow/tfjs-core';
 import {argumentError, shown} from '../../kernels/options';
 
+/** A batch of packed sequences, and how to get them out again. */
 export interface PackedSequences {
   /** `[B, L, …]`: the sequences end to end; zeros behind the last one of a row. */
   values: Tensor;
@@ -17,6 +18,7 @@ export interface PackedSequences {
   places: ReadonlyArray<{row: number; start: number; length: number}>;
 }
 
+/** How long a row may be. */
 export interface PackOptions {
   /** Longest row: sequences are spread over as few rows as first-fit-decreasing finds. Default: one row without any padding. */
   maxLength?: number;
@@ -26,7 +28,10 @@ export interface PackOptions {
  * Packs sequences; attention with the result's `segmentIds` gives each what it gets alone. Causal attention needs no positions:
  * order within a row is order within each sequence.
  *
+ * Source: Krell et al. (2021), "Efficient sequence packing without cross-contamination".
+ *
  * @param sequences tensors [S_i, …] that differ in S_i only, or arrays of tokens (int32).
+ * @param options maxLength is optional.
  * @throws Error `Argument '…' passed to 'packSequences' must …, but got …`.
  */
 export function packSequences(
@@ -81,6 +86,7 @@ export function packSequences(
  * The inverse: rows of a result in the batch's order back to one tensor [S_i, …] per sequence. Differentiable.
  * @param values [B, L, …], of any width.
  * @param packed what `packSequences` returned.
+ * @returns one tensor per sequence, in the order given to `packSequences`.
  * @throws Error `Argument 'values' passed to 'unpackSequences' must …, but got …`.
  */
 export function unpackSequences(values: Tensor, packed: Pick<PackedSequences, 'segmentIds' | 'places'>): Tensor[] {

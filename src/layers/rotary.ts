@@ -6,6 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type {Tensor} from '@tensorflow/tfjs-core';
 import {argumentError, shown} from '../../kernels/options';
 
+/** Rotary position embedding of queries and keys (Su et al. 2021, §3.2). */
 export interface RotaryOptions {
   /** Longest wavelength over 2π; default 10000. */
   base?: number;

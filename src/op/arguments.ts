@@ -7,7 +7,10 @@ import {attentionProblem, broadcastShape, shapesOf} from '../../kernels/problem'
 import type {AttentionInputs, AttentionProblem} from '../../kernels/problem';
 import {nearestWord} from './nearest_word';
 
-/** Options of `flashAttention`; see the contract's table in the README. All are optional. */
+/**
+ * Options of `flashAttention`, all optional. A score goes through scale → softcap → bias and ALiBi → visibility → softmax with the
+ * sink → dropout. Tensors may be given as arrays; their values are never read on the host.
+ */
 export interface FlashAttentionOptions {
   /** Order of the axes of rank-4 q, k, v and output: 'BHSD' (default) or 'BSHD'. */
   layout?: Layout;
@@ -17,27 +20,27 @@ export interface FlashAttentionOptions {
   causal?: boolean;
   /** Key position of query 0: a number, or int32 [B]; default Sk − Sq. Used by causal, window and ALiBi. */
   queryOffset?: number | Tensor | TensorLike;
-  /** `[left, right]`: visible iff i + offset − left ≤ j ≤ i + offset + right; −1 is unbounded. */
+  /** `[left, right]`: visible iff i + offset − left ≤ j ≤ i + offset + right; −1 is unbounded. Default [−1, −1]. */
   window?: readonly [number, number];
-  /** c > 0: scores become c·tanh(score / c), after scale, before bias. */
+  /** c > 0: scores become c·tanh(score / c), after scale, before bias; default: none. */
   softcap?: number;
-  /** float32, added to the scores, broadcasts to their shape; −∞ hides the key. */
+  /** float32, added to the scores, broadcasts to their shape [B, H, Sq, Sk]; −∞ hides the key. Differentiable. */
   bias?: Tensor | TensorLike;
   /** float32 [H] or [B, H]: score −= slope · |i + offset − j|; not differentiated. */
   alibiSlopes?: Tensor | TensorLike;
-  /** bool, broadcasts to the scores' shape; true may attend. */
+  /** bool, broadcasts to the scores' shape [B, H, Sq, Sk]; true may attend. */
   mask?: Tensor | TensorLike;
-  /** int32 [B]: keys at j ≥ keyLengths[b] are invisible. */
+  /** int32 [B], clamped to 0…Sk: keys at j ≥ keyLengths[b] are invisible and may hold anything, NaN included. */
   keyLengths?: Tensor | TensorLike;
-  /** int32 [B, Sq] and [B, Sk]: visible iff equal. */
+  /** int32 [B, Sq] and [B, Sk]: visible iff equal. For packed sequences. */
   segmentIds?: {query: Tensor | TensorLike; key: Tensor | TensorLike};
-  /** float32 [H]: one extra logit per head, only in the denominator. */
+  /** float32 [H]: one extra logit per head, in the denominator and in lse only; neither scaled nor capped. Differentiable. */
   sinks?: Tensor | TensorLike;
-  /** Probability in [0, 1) with which a probability is dropped; default 0. */
+  /** Chance in [0, 1) that a probability is dropped; the rest is scaled by 1 / (1 − dropout), lse ignores it. Default 0. */
   dropout?: number;
-  /** Integer in [0, 2³²) that fixes the dropped set; default: drawn per call. */
+  /** Integer in [0, 2³²) that fixes the dropped set, the same on every backend; default: drawn per call. */
   seed?: number;
-  /** What arithmetic is permitted; default 'float32'. */
+  /** What arithmetic is permitted where the device has it; default 'float32'. */
   precision?: Precision;
 }
 

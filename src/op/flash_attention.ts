@@ -40,6 +40,10 @@ export const flashAttention = tf.op({
  * `flashAttention` that also returns the log-sum-exp of every query's scores, differentiable like the output: what
  * `mergeAttention` needs to join parts of a long context.
  *
+ * Source: FlashAttention-2 (Dao 2023, §3.1.1).
+ *
+ * @param q float32, shapes as in `flashAttention`; so are k and v.
+ * @param options those of `flashAttention`.
  * @returns {output, lse}; lse is −∞ in rows that see no key (the sink's logit, where there is one).
  * @throws Error `Argument '…' passed to 'flashAttentionWithLse' must …, but got …`, before any work.
  */
