@@ -19,3 +19,21 @@ it.each([...pages(), 'CHANGELOG.md'])('the links and paths of %s exist', page =>
   const paths = [...text.matchAll(/`((?:kernels|src|test|examples|\.ci)\/[\w./-]*)`/g)].map(([, path]) => path);
   expect([...links, ...paths].filter(path => !existsSync(join(ROOT, path)))).toEqual([]);
 });
+
+/** The anchors that a page's headings get on GitHub, and those it sets itself. */
+function anchorsOf(page: string): string[] {
+  const text = readPage(page);
+  const headings = [...text.matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
+    title.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, '').replaceAll(' ', '-'),
+  ); // prettier-ignore
+  return [...headings, ...[...text.matchAll(/<a id="([^"]+)">/g)].map(([, id]) => id)];
+}
+
+it.each(pages())('the anchors that %s links to exist', page => {
+  const links = [...readPage(page).matchAll(/\]\((?!https?:)([^)#]*)#([^)]+)\)/g)];
+  const missing = links.filter(([, path, anchor]) => {
+    const target = path === '' ? page : join(dirname(page), path);
+    return !anchorsOf(target).includes(anchor);
+  });
+  expect(missing.map(([link]) => link)).toEqual([]);
+});

