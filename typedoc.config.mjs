@@ -12,6 +12,7 @@ export default {
   disableSources: true,
   skipErrorChecking: true,
   excludePrivate: true,
+  excludeProtected: true,
   excludeInternal: true,
   treatWarningsAsErrors: true,
   validation: {notExported: false},

@@ -24,10 +24,13 @@ export interface ExplainOptions extends FlashAttentionOptions {
 
 /** The same figure for the implementation that serves the call and for matMul, softmax, matMul. */
 export interface Both<T> {
+  /** Of the implementation. */
   fused: T;
+  /** Of the three ops. */
   unfused: T;
 }
 
+/** What `explain` answers. */
 export interface Explanation {
   /** tfjs's name of the current backend. */
   backend: string;

@@ -7,6 +7,7 @@ export interface Site {
   name: string;
   /** The ops of the three steps, such as `BatchMatMulV2 → softmax → BatchMatMulV2`. */
   pattern: string;
+  /** Whether one node stands in its place now. */
   fused: boolean;
   /** Where it is not fused: why it stays as it is. */
   reason?: string;

@@ -7,9 +7,13 @@ import type {RotaryOptions} from './rotary';
 
 /** Options that both layers have beside their sizes. */
 export interface AttentionLayerArgs extends ProjectionArgs, CallFlags {
+  /** As of every layer; default: made from the class name. */
   name?: string;
+  /** As of every layer; default true. */
   trainable?: boolean;
+  /** Of the query, without the batch, where the layer is the first of a model. */
   inputShape?: Shape;
+  /** The same with the batch. */
   batchInputShape?: Shape;
   /** Probability in [0, 1) of dropping an attention weight in training; default 0. */
   dropout?: number;

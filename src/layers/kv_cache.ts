@@ -56,6 +56,7 @@ interface CachedLayer {
  * Source: paged attention, Kwon et al. (2023), §4.1; parts joined as in Flash-Decoding (Dao et al. 2023).
  */
 export class KVCache {
+  // As in `KVCacheOptions`.
   readonly layout: Layout;
   readonly layers: number;
   readonly heads: number;
