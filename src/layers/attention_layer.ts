@@ -75,7 +75,6 @@ export abstract class AttentionLayer extends layers.Layer {
 
   /**
    * Calls the layer, which builds its weights the first time.
-   *
    * @param inputs the query, or a list [query, value, key, attentionMask, segmentIds, positions] cut off anywhere; a query alone
    *     attends to itself. Tensors or symbolic tensors.
    * @param kwargs see `AttentionCallArgs`. A symbolic call fixes inputs and flags for the layer, as tfjs-layers passes nothing
