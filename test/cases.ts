@@ -40,6 +40,13 @@ const sizes: AttentionCase[] = [
   ),
 ]; // prettier-ignore
 
+const wide: AttentionCase[] = [
+  ...[512, 1000].flatMap(D => [
+    plain(`width ${D}, scores of 10`, {H: 1, Sq: 33, Sk: 31, D, qkFactor: 3}),
+    plain(`width ${D}, sums of all`, {H: 2, Sq: 33, Sk: 2, D: 8, Dv: D, options: {bias: {shape: [1], fill: 'normal'}}}),
+  ]),
+];
+
 const heads: AttentionCase[] = [
   ...[[4, 2], [6, 3], [8, 1], [3, 1], [5, 5]].map(([H, Hkv]) => plain(`${H} heads on ${Hkv}`, {B: 2, H, Hkv, D: 3})),
   core('BSHD', {...SMALL, layout: 'BSHD'}),
@@ -258,7 +265,8 @@ const precision: AttentionCase[] = (['float16', 'float16x2'] as const).flatMap(n
 ]); // prettier-ignore
 
 export const CASES: readonly AttentionCase[] = [
-  ...sizes, ...heads, ...position, ...content, ...broadcast, ...extremes, ...empty, ...everything, ...precision,
+  ...sizes,
+  ...wide, ...heads, ...position, ...content, ...broadcast, ...extremes, ...empty, ...everything, ...precision,
 ]; // prettier-ignore
 
 /** The case of that name. */

@@ -87,8 +87,22 @@ export function storePanel(panel: usize, pointers: usize, rows: i32, width: i32)
   }
 }
 
+/** Terms that are summed without a break: the rounding errors of a long sum grow with its length, those of parts with theirs. */
+const SUM_LENGTH = 128;
+
 /** out[row][16] = Σ_c panel[c][16] · rows[row][c]: scores of 16 queries with `count` keys, or the other way about. */
 export function products(panel: usize, rows: usize, rowBytes: i32, count: i32, width: i32, out: usize): void {
+  sumProducts(panel, rows, rowBytes, count, min(width, SUM_LENGTH), out, false);
+  for (let c = SUM_LENGTH; c < width; c += SUM_LENGTH) {
+    const length = min(width - c, SUM_LENGTH);
+    sumProducts(panel + (<usize>c << 6), rows + (<usize>c << 2), rowBytes, count, length, out, true);
+  }
+}
+
+/** out[row][16] = Σ_c panel[c][16] · rows[row][c], or += where `adds`. */
+function sumProducts(
+  panel: usize, rows: usize, rowBytes: i32, count: i32, width: i32, out: usize, adds: bool,
+): void {
   const end = panel + (<usize>width << 6);
   let left = count;
   for (; left >= 2; left -= 2) {
@@ -116,6 +130,16 @@ export function products(panel: usize, rows: usize, rowBytes: i32, count: i32, w
       first += 4;
       second += 4;
     } while (from < end);
+    if (adds) {
+      a0 = f32x4.add(v128.load(out), a0);
+      a1 = f32x4.add(v128.load(out, 16), a1);
+      a2 = f32x4.add(v128.load(out, 32), a2);
+      a3 = f32x4.add(v128.load(out, 48), a3);
+      b0 = f32x4.add(v128.load(out, 64), b0);
+      b1 = f32x4.add(v128.load(out, 80), b1);
+      b2 = f32x4.add(v128.load(out, 96), b2);
+      b3 = f32x4.add(v128.load(out, 112), b3);
+    }
     v128.store(out, a0);
     v128.store(out, a1, 16);
     v128.store(out, a2, 32);
@@ -139,6 +163,12 @@ export function products(panel: usize, rows: usize, rowBytes: i32, count: i32, w
       from += PANEL_BYTES;
       rows += 4;
     } while (from < end);
+    if (adds) {
+      a0 = f32x4.add(v128.load(out), a0);
+      a1 = f32x4.add(v128.load(out, 16), a1);
+      a2 = f32x4.add(v128.load(out, 32), a2);
+      a3 = f32x4.add(v128.load(out, 48), a3);
+    }
     v128.store(out, a0);
     v128.store(out, a1, 16);
     v128.store(out, a2, 32);
