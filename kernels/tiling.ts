@@ -27,6 +27,8 @@ export interface LaneTiles {
   block: number;
   /** How lanes exchange values. */
   exchange: 'single' | 'subgroup' | 'workgroup';
+  /** Streamed rows lie in workgroup memory as float16; default false. */
+  half?: boolean;
 }
 
 export interface DecodeTiles extends LaneTiles {
@@ -39,9 +41,10 @@ const slice = (width: number, lanes: number): number => Math.ceil(Math.ceil(widt
 
 /** Bytes of workgroup memory that `tiles` take for rows of D and Dv floats. */
 export function laneBytes(tiles: LaneTiles, D: number, Dv: number): number {
-  const {lanes, rows, threads, keys, block, exchange} = tiles;
-  const keyTile = keys * slice(D, lanes) * lanes * 16;
-  const valueTile = keys * slice(Dv, lanes) * lanes * 16;
+  const {lanes, rows, threads, keys, block, exchange, half} = tiles;
+  const ofVector = half ? 8 : 16;
+  const keyTile = keys * slice(D, lanes) * lanes * ofVector;
+  const valueTile = keys * slice(Dv, lanes) * lanes * ofVector;
   const scores = threads * rows * block * 4;
   const own = threads * rows * Math.max(1, block / lanes) * 4;
   const rowValues = threads * rows * 4;
@@ -64,6 +67,7 @@ const BACKWARD: readonly Measured[] = [
 
 /**
  * Tiles for a kernel that keeps rows in registers and streams others through workgroup memory.
+ * @param half the streamed ones as float16.
  * @returns null where not even one key fits the workgroup's memory.
  */
 export function laneTiles(
@@ -71,6 +75,7 @@ export function laneTiles(
   Dv: number,
   pass: 'forward' | 'backward',
   limits: WorkgroupLimits,
+  half = false,
 ): LaneTiles | null {
   const width = Math.max(D, Dv);
   const hasSubgroups = limits.subgroup > 0;
@@ -87,7 +92,7 @@ export function laneTiles(
   const block = limits.software ? 2 : wantedBlock;
   for (let keys = wantedKeys; keys >= 1; keys /= 2) {
     for (let threads = wantedThreads; threads >= 32; threads /= 2) {
-      const tiles: LaneTiles = {lanes, rows, threads, keys, block: Math.min(keys, block), exchange};
+      const tiles: LaneTiles = {lanes, rows, threads, keys, block: Math.min(keys, block), exchange, half};
       if (threads <= limits.invocations && laneBytes(tiles, D, Dv) <= limits.storage) return tiles;
     }
   }

@@ -48,7 +48,7 @@ export interface Explanation {
   bound: Both<Bound>;
   /** Bytes held at the peak besides inputs and outputs. */
   memory: Both<number>;
-  /** The backend's other implementations, each with the reason why it does not serve the call. */
+  /** The backend's other implementations, and kernels of this one, each with the reason why it does not serve the call. */
   reasons: PassedOver[];
   /** Name of the machine that `bound` was worked out for. */
   machine: string;
@@ -90,7 +90,7 @@ function explained(
   const machine = machineOf('explain', wanted);
 
   const {implementation, passedOver} = chooseImplementation(backendName, problem, backend);
-  const {tiles, extraBytes, scoresInMainMemory} = implementation.plan(problem, backend);
+  const {tiles, extraBytes, scoresInMainMemory, passedOver: kernels = []} = implementation.plan(problem, backend);
   const sizes = sizesOf(problem, inputs);
   const fusedCost = fusedWork(sizes, BYTES_PER_ELEMENT, Math.max(1, tiles.queries ?? problem.Sq));
   if (scoresInMainMemory) fusedCost.bytes += scoreTraffic(sizes, BYTES_PER_ELEMENT);
@@ -105,7 +105,7 @@ function explained(
     intensity: {fused: fused.intensity, unfused: unfused.intensity},
     bound: {fused: fused.bound, unfused: unfused.bound},
     memory: {fused: extraBytes, unfused: unfused.extraBytes},
-    reasons: [...passedOver, ...notReached(backendName, implementation.name, passedOver, sizes)],
+    reasons: [...passedOver, ...kernels, ...notReached(backendName, implementation.name, passedOver, sizes)],
     machine: machine.name,
   };
 }

@@ -1,21 +1,21 @@
 // FlashAttention-2, forward (Dao 2023, algorithm 1): one pass over the keys with online softmax, tiles of K and V in workgroup
 // memory, q and the output in registers. The query heads of one key head lie next to each other in a tile's rows.
 // By block, row, slice and lane: only the block and the lane are no constants, so that bounds checks stay outside the loops.
-var<workgroup> keyTile: array<array<array<array<vec4f, LANES>, QK_SLICE>, BLOCK>, KEYS / BLOCK>;
-var<workgroup> valueTile: array<array<array<array<vec4f, LANES>, V_SLICE>, BLOCK>, KEYS / BLOCK>;
+var<workgroup> keyTile: array<array<array<array<TileVector, LANES>, QK_SLICE>, BLOCK>, KEYS / BLOCK>;
+var<workgroup> valueTile: array<array<array<array<TileVector, LANES>, V_SLICE>, BLOCK>, KEYS / BLOCK>;
 
 fn load_tiles(keyBase: u32, valueBase: u32, begin: i32, end: i32) {
   for (var n = invocation; n < KEYS * QK_PITCH; n += THREADS) {
     let j = begin + i32(n / QK_PITCH);
     var x = vec4f(0.0);
     if (j < end) { x = load_k(keyBase + u32(j) * u.kRow, n % QK_PITCH); }
-    keyTile[n / (BLOCK * QK_PITCH)][n / QK_PITCH % BLOCK][n / LANES % QK_SLICE][n % LANES] = x;
+    keyTile[n / (BLOCK * QK_PITCH)][n / QK_PITCH % BLOCK][n / LANES % QK_SLICE][n % LANES] = to_tile(x);
   }
   for (var n = invocation; n < KEYS * V_PITCH; n += THREADS) {
     let j = begin + i32(n / V_PITCH);
     var x = vec4f(0.0);
     if (j < end) { x = load_v(valueBase + u32(j) * u.vRow, n % V_PITCH); }
-    valueTile[n / (BLOCK * V_PITCH)][n / V_PITCH % BLOCK][n / LANES % V_SLICE][n % LANES] = x;
+    valueTile[n / (BLOCK * V_PITCH)][n / V_PITCH % BLOCK][n / LANES % V_SLICE][n % LANES] = to_tile(x);
   }
 }
 
@@ -72,7 +72,7 @@ fn run(item: u32) {
       var scores = Scores();
       for (var c = 0u; c < QK_SLICE; c++) { // unroll
         for (var k = 0u; k < BLOCK; k++) { // unroll
-          let x = keyTile[block][k][c][lane];
+          let x = vec4f(keyTile[block][k][c][lane]);
           for (var r = 0u; r < ROWS; r++) { // unroll
             scores[r * BLOCK + k] = multiply_add(query[r * QK_SLICE + c], x, scores[r * BLOCK + k]);
           }
@@ -112,7 +112,7 @@ fn run(item: u32) {
       share_scores(&own, &scores);
       for (var k = 0u; k < BLOCK; k++) { // unroll
         for (var c = 0u; c < V_SLICE; c++) { // unroll
-          let x = valueTile[block][k][c][lane];
+          let x = vec4f(valueTile[block][k][c][lane]);
           for (var r = 0u; r < ROWS; r++) { // unroll
             output[r * V_SLICE + c] = fma(vec4f(scores[r * BLOCK + k]), x, output[r * V_SLICE + c]);
           }

@@ -11,15 +11,19 @@ import backwardQ from './backward_q.wgsl';
 import bias from './backward_bias.wgsl';
 import decode from './decode.wgsl';
 import delta from './delta.wgsl';
+import entryMatrix from './entry_matrix.wgsl';
 import entryPlain from './entry_plain.wgsl';
 import entrySubgroup from './entry_subgroup.wgsl';
 import finish from './finish.wgsl';
 import forward from './forward.wgsl';
+import forwardMatrix from './forward_matrix.wgsl';
 import gradient from './gradient.wgsl';
+import halves from './halves.wgsl';
 import lanes from './lanes.wgsl';
 import lanesSingle from './lanes_single.wgsl';
 import lanesSubgroup from './lanes_subgroup.wgsl';
 import lanesWorkgroup from './lanes_workgroup.wgsl';
+import matrixTypes from './matrix_types.wgsl';
 import merge from './merge.wgsl';
 import places from './places.wgsl';
 import rowScalar from './row_scalar.wgsl';
@@ -29,9 +33,13 @@ import softmax from './softmax.wgsl';
 import storeScalar from './store_scalar.wgsl';
 import storeVec4 from './store_vec4.wgsl';
 import sumParts from './sum_parts.wgsl';
+import tileFloat from './tile_float.wgsl';
+import tileHalf from './tile_half.wgsl';
 
 const BODIES = {
-  forward: finish + forward,
+  forward: finish + tileFloat + forward,
+  forwardHalf: finish + tileHalf + forward,
+  forwardMatrix: matrixTypes + finish + halves + forwardMatrix,
   decode: finish + decode,
   merge: finish + merge,
   delta,
@@ -79,7 +87,7 @@ export function shaderSource({kernel, exchange, constants, bindings}: ShaderPlan
   });
   const exchanges = {single: lanesSingle, subgroup: lanesSubgroup, workgroup: lanesWorkgroup};
   return [
-    exchange === 'subgroup' ? 'enable subgroups;\n' : '',
+    enables(kernel, exchange),
     wgslHeader(constants),
     uniformDeclaration(present.length),
     ...declarations,
@@ -88,18 +96,29 @@ export function shaderSource({kernel, exchange, constants, bindings}: ShaderPlan
     places,
     lanes,
     unroll(exchanges[exchange] + BODIES[kernel], loopBounds(constants)),
-    exchange === 'subgroup' ? entrySubgroup : entryPlain,
+    kernel === 'forwardMatrix' ? entryMatrix : exchange === 'subgroup' ? entrySubgroup : entryPlain,
   ].join('');
 }
 
-/** What the bounds of loops are made of, as lanes.wgsl derives it. */
+/** WGSL's directives for what a kernel uses beyond the core language. */
+function enables(kernel: KernelName, exchange: Exchange): string {
+  const isMatrix = kernel === 'forwardMatrix';
+  return [
+    isMatrix || kernel === 'forwardHalf' ? 'enable f16;\n' : '',
+    isMatrix || exchange === 'subgroup' ? 'enable subgroups;\n' : '',
+    isMatrix ? 'enable chromium_experimental_subgroup_matrix;\n' : '',
+  ].join('');
+}
+
+/** What the bounds of loops are made of: the constants themselves and what lanes.wgsl derives from them. */
 function loopBounds(constants: Constants): Record<string, number> {
-  const {D, DV, LANES, ROWS, BLOCK, KEYS} = constants as Record<string, number>;
+  const numbers = constants as Record<string, number>;
+  const {D, DV, LANES, BLOCK} = numbers;
   const slice = (width: number): number => Math.ceil(Math.ceil(width / 4) / LANES);
   const half = (distance: number): number => (LANES > distance ? Math.floor((BLOCK * distance) / LANES) : 0);
-  const halves = Object.fromEntries([16, 8, 4, 2, 1].map(distance => [`HALF_${distance}`, half(distance)]));
+  const keptScores = Object.fromEntries([16, 8, 4, 2, 1].map(distance => [`HALF_${distance}`, half(distance)]));
   return {
-    ...halves, LANES, ROWS, BLOCK, KEYS, OWN: Math.max(1, BLOCK / LANES), QK_SLICE: slice(D), V_SLICE: slice(DV),
+    ...numbers, ...keptScores, OWN: Math.max(1, BLOCK / LANES), QK_SLICE: slice(D), V_SLICE: slice(DV),
   }; // prettier-ignore
 }
 

@@ -14,6 +14,8 @@ export interface Plan {
   extraBytes: number;
   /** The scores pass through main memory, block by block; absent where they stay on chip. */
   scoresInMainMemory?: boolean;
+  /** Of an implementation with several kernels: those that it prefers to the one it takes, and why they do not serve. */
+  passedOver?: Array<{name: string; reason: string}>;
 }
 
 export interface Implementation {

@@ -70,6 +70,18 @@ export async function checkCase(c: AttentionCase): Promise<void> {
   }
 }
 
+/** Holds output and lse of a case to the contract, without the backward pass. */
+export async function checkForward(c: AttentionCase): Promise<void> {
+  const inputs = makeInputs(c);
+  const x = toTensors(inputs);
+  const results = flashAttentionWithLse(x.q, x.k, x.v, optionsOf(c, x));
+  const read = await Promise.all([results.output.data(), results.lse.data()]);
+  tf.dispose([x, results.output, results.lse]);
+  const [output, lse] = read as Values[];
+  const chain = await runChainIfAny(c, inputs);
+  checkOutputs(c, referencesOf(c, inputs), {output, lse}, chain);
+}
+
 /** Holds the op to numbers published elsewhere, which are float32 themselves. */
 export async function checkPublished({c, inputs, output}: Published): Promise<void> {
   expectClose(c.name, await runForward(c, inputs), output, 4e-6, shapesOfCase(c).output);
@@ -80,26 +92,21 @@ export function checkAgainstReference(c: AttentionCase, inputs: CaseInputs, run:
   checkRun(c, inputs, referencesOf(c, inputs), run, chain);
 }
 
-function checkRun(c: AttentionCase, inputs: CaseInputs, references: ReferenceResult[], run: Run, chain?: Run): void {
+function checkOutputs(
+  c: AttentionCase,
+  references: ReferenceResult[],
+  run: Pick<Run, 'output' | 'lse'>,
+  chain?: Run,
+): void {
   const shapes = shapesOfCase(c);
-  holdTo(
-    c,
-    'output',
-    run.output,
-    chain?.output,
-    references.map(r => r.output),
-    shapes.output,
-    'output',
-  );
-  holdTo(
-    c,
-    'lse',
-    run.lse,
-    chain?.lse,
-    references.map(r => r.lse),
-    shapes.lse,
-    'output',
-  );
+  for (const name of ['output', 'lse'] as const) {
+    const expected = references.map(r => r[name]);
+    holdTo(c, name, run[name], chain?.[name], expected, shapes[name], 'output');
+  }
+}
+
+function checkRun(c: AttentionCase, inputs: CaseInputs, references: ReferenceResult[], run: Run, chain?: Run): void {
+  checkOutputs(c, references, run, chain);
   if (c.gradients === 'finite') return checkFinite(c, run);
 
   const {dOutput, dLse} = makeCotangents(c);

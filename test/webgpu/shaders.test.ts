@@ -31,6 +31,8 @@ function source(kernel: KernelName, exchange: Exchange, tiles: LaneTiles, D: num
   const write = 'read_write';
   const own: Record<KernelName, Binding[]> = {
     forward: [...inputs, row('output', Dv, write), plain('lse', write)],
+    forwardHalf: [...inputs, row('output', Dv, write), plain('lse', write)],
+    forwardMatrix: [...inputs, row('output', Dv, write), plain('lse', write)],
     decode: [...inputs, row('output', Dv, write), plain('lse', write)],
     merge: [row('part', Dv), plain('partMax'), row('output', Dv, write), plain('lse', write), plain('lseLow', write)],
     delta: [row('output', Dv), row('dOutput', Dv), plain('dLse'), plain('rowValues', write)],

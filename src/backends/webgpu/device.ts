@@ -1,5 +1,6 @@
 /** What is kept per WebGPU device: compiled pipelines, the limits that tiles are chosen by, and whether the device is lost. */
 import type {DataId, KernelBackend, TensorInfo} from '@tensorflow/tfjs-core';
+import type {MatrixChoice, MatrixLimits, MatrixShape} from '../../../kernels/matrix_tiling';
 import type {WorkgroupLimits} from '../../../kernels/tiling';
 
 /** The part of tfjs's WebGPUBackend that is used here, private members included: tfjs has no public way to own a pipeline. */
@@ -31,15 +32,26 @@ export interface WebGPUInternals {
 export interface DeviceState {
   pipelines: Map<string, GPUComputePipeline>;
   limits: WorkgroupLimits;
+  /** The device computes with float16 (shader-f16). */
+  hasHalves: boolean;
+  matrices: MatrixLimits;
+  /** Tiles that a benchmark tries on subgroup matrices. */
+  matrixChoice?: MatrixChoice;
   /** Bytes that one binding may span. */
   bindingLimit: number;
   /** The browser's words once the device is lost. */
   lost: string | null;
 }
 
-/** `adapterInfo` of a device and its subgroup sizes are younger than the types. */
+/** `adapterInfo` of a device and what it says of subgroups are younger than the types. */
 interface DeviceWithInfo {
-  adapterInfo?: {subgroupMinSize?: number; isFallbackAdapter?: boolean; architecture?: string};
+  adapterInfo?: {
+    subgroupMinSize?: number;
+    subgroupMaxSize?: number;
+    subgroupMatrixConfigs?: Iterable<MatrixShape & {componentType: string; resultComponentType: string}>;
+    isFallbackAdapter?: boolean;
+    architecture?: string;
+  };
 }
 
 const states = new WeakMap<GPUDevice, DeviceState>();
@@ -52,14 +64,25 @@ export function internalsOf(backend: KernelBackend): WebGPUInternals {
 export function stateOf({device}: WebGPUInternals): DeviceState {
   const known = states.get(device);
   if (known) return known;
-  const {limits, features} = device;
+  const {limits} = device;
+  const features = device.features as ReadonlySet<string>;
   const info = (device as DeviceWithInfo).adapterInfo;
   const subgroup = features.has('subgroups') ? (info?.subgroupMinSize ?? 0) : 0;
+  const storage = limits.maxComputeWorkgroupStorageSize;
+  const invocations = Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX);
+  const hasHalves = features.has('shader-f16');
   const state: DeviceState = {
     pipelines: new Map(),
+    hasHalves,
+    matrices: {
+      storage,
+      invocations,
+      shapes: hasHalves && features.has('chromium-experimental-subgroup-matrix') ? matrixShapes(info) : [],
+      subgroup: info?.subgroupMaxSize === subgroup ? subgroup : 0,
+    },
     limits: {
-      storage: limits.maxComputeWorkgroupStorageSize,
-      invocations: Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX),
+      storage,
+      invocations,
       subgroup,
       software: info?.isFallbackAdapter === true || info?.architecture === 'swiftshader',
     },
@@ -69,6 +92,13 @@ export function stateOf({device}: WebGPUInternals): DeviceState {
   states.set(device, state);
   void device.lost.then(({message, reason}) => (state.lost = message || reason || 'unknown reason'));
   return state;
+}
+
+/** The products of float16 matrices with float32 sums that the adapter lists. */
+function matrixShapes(info: DeviceWithInfo['adapterInfo']): MatrixShape[] {
+  return [...(info?.subgroupMatrixConfigs ?? [])]
+    .filter(({componentType, resultComponentType}) => componentType === 'f16' && resultComponentType === 'f32')
+    .map(({M, N, K}) => ({M, N, K}));
 }
 
 /** @throws Error once the device is lost: nothing that is submitted to it would ever run. */

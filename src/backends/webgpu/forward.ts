@@ -1,8 +1,9 @@
 /** The forward pass on WebGPU: tiled kernels with or without subgroups, split keys, and the kernel for few queries. */
 import type {TensorInfo} from '@tensorflow/tfjs-core';
+import type {Constants} from '../../../kernels/header';
 import {shapesOf} from '../../../kernels/problem';
 import type {AttentionProblem} from '../../../kernels/problem';
-import type {LaneTiles} from '../../../kernels/tiling';
+import type {Exchange} from '../../../kernels/webgpu/shader';
 import type {AttentionResult, ForwardCall} from '../../op/kernels';
 import {optionConstants, optionalBindings, partOf, partsOf, problemUniforms, smallInputs} from './call';
 import type {WebGPUInternals} from './device';
@@ -12,26 +13,24 @@ import type {Bound} from './dispatch';
 
 /** How a forward call is run. */
 export interface ForwardPlan {
-  kernel: 'forward' | 'decode';
-  tiles: LaneTiles;
+  kernel: 'forward' | 'forwardHalf' | 'forwardMatrix' | 'decode';
+  exchange: Exchange;
+  /** Tile sizes as the kernel is compiled with them. */
+  constants: Constants;
+  /** Query rows, heads of a group included, that one workgroup serves. */
+  tileRows: number;
+  /** Keys of a tile, and blocks that it is handled in. */
+  keys: number;
+  blocks: number;
   /** Parts that the keys of a row are cut into. */
   splits: number;
-  /** Of the decode kernel: sets of rows in a workgroup. */
-  rowGroups: number;
+  /** For `explain`: tile sizes by name, and the kernels that were asked before this one. */
+  tiles: Record<string, number>;
+  passedOver?: Array<{name: string; reason: string}>;
 }
 
-const laneConstants = ({lanes, rows, threads, keys, block}: LaneTiles) => ({
-  LANES: lanes,
-  ROWS: rows,
-  THREADS: threads,
-  KEYS: keys,
-  BLOCK: block,
-});
-
-/** Query rows, heads of a group included, that one workgroup serves. */
-export function tileRows({kernel, tiles, rowGroups}: ForwardPlan): number {
-  return kernel === 'decode' ? rowGroups * tiles.rows : (tiles.threads / tiles.lanes) * tiles.rows;
-}
+/** What a kernel needs to know that works on one element an invocation. */
+const ELEMENTWISE = {LANES: 1, ROWS: 1, KEYS: 1, BLOCK: 1};
 
 /** Floats that the parts of split rows take. */
 export function partialSize({B, H, Sq, Dv}: AttentionProblem, splits: number): number {
@@ -45,15 +44,15 @@ export function runForward(
 ): AttentionResult<TensorInfo> {
   const {B, H, Sq, Sk, Dv} = problem;
   const rows = B * H * Sq;
-  const {splits, tiles, rowGroups} = plan;
+  const {splits, keys} = plan;
   const split = splits > 1;
   const output = backend.makeTensorInfo(shapesOf(problem).output, 'float32');
   const lse = backend.makeTensorInfo([B, H, Sq], 'float32');
   const lseLow = backend.makeTensorInfo([B, H, Sq], 'float32');
   const small = smallInputs(backend, inputs, problem);
-  const constants = {...optionConstants(problem), ...laneConstants(tiles)};
+  const constants = {...optionConstants(problem), ...plan.constants, SPLIT: split};
   const common = {...problemUniforms(problem), ...small.uniforms};
-  const keysPerSplit = Math.ceil(Sk / splits / tiles.keys) * tiles.keys;
+  const keysPerSplit = Math.ceil(Sk / splits / keys) * keys;
 
   // Where all optional inputs are there, lse's two parts share a binding; so do the maxima and sums of split rows.
   const crowded = inputs.bias !== undefined && inputs.mask !== undefined && small.tensor !== undefined;
@@ -66,14 +65,14 @@ export function runForward(
   for (const part of partsOf(problem, stateOf(backend).bindingLimit)!) {
     const {uniforms, row, bias, mask} = partOf(problem, part);
     const toPartial = {oBatch: H * Sq * Dv, oHead: Sq * Dv, oRow: Dv, oStart: 0, oSplit: rows * Dv};
-    const tileCount = Math.ceil((Sq * (H / problem.Hkv)) / tileRows(plan));
+    const tileCount = Math.ceil((Sq * (H / problem.Hkv)) / plan.tileRows);
     const target: Bound = partial
       ? {name: 'output', kind: 'row', access: 'read_write', tensor: partial, width: Dv}
       : row('output', 'output', output, 'read_write');
     dispatch(backend, {
       kernel: plan.kernel,
-      exchange: tiles.exchange,
-      constants: {...constants, SPLIT: split, ...(plan.kernel === 'decode' ? {ROW_GROUPS: rowGroups} : {})},
+      exchange: plan.exchange,
+      constants,
       bindings: [
         row('q', 'q', inputs.q),
         row('k', 'k', inputs.k),
@@ -87,7 +86,7 @@ export function runForward(
         ...uniforms,
         ...(split ? toPartial : {}),
         tiles: tileCount,
-        blocks: tiles.keys / tiles.block,
+        blocks: plan.blocks,
         splits,
         splitKeys: keysPerSplit,
         lseLowStart,
@@ -111,7 +110,7 @@ export function runForward(
     dispatch(on, {
       kernel: 'merge',
       exchange: 'single',
-      constants: {...optionConstants(problem), ...laneConstants({...tiles, threads, lanes: 1})},
+      constants: {...optionConstants(problem), ...ELEMENTWISE, THREADS: threads},
       bindings: [
         {name: 'part', kind: 'row', access: 'read', tensor: partial!, width: Dv},
         {name: 'partMax', kind: 'f32', access: 'read', tensor: together!},

@@ -1,0 +1,156 @@
+/**
+ * Tiles of the WebGPU kernel whose products run on subgroup matrices: how many subgroups share the keys in workgroup memory, and
+ * how many query rows each of them keeps in matrices. Bytes of each on-chip array stand on their own line.
+ */
+import type {Constants} from './header';
+
+/** A matrix product that a device offers: M×K times K×N. */
+export interface MatrixShape {
+  M: number;
+  N: number;
+  K: number;
+}
+
+/** What of a device decides these tiles. */
+export interface MatrixLimits {
+  /** Products of float16 with float32 sums. */
+  shapes: readonly MatrixShape[];
+  /** Invocations of a subgroup; 0 where they differ from kernel to kernel. */
+  subgroup: number;
+  /** Bytes of workgroup memory. */
+  storage: number;
+  /** Of a workgroup. */
+  invocations: number;
+}
+
+/** What measurements decide. */
+export interface MatrixChoice {
+  subgroups: number;
+  /** Query rows of a subgroup. */
+  rows: number;
+  /** Keys in workgroup memory at a time. */
+  keys: number;
+  /** The next tile is read before this one's scores are computed, not after. */
+  prefetch: boolean;
+}
+
+export interface MatrixTiles extends MatrixChoice, MatrixShape {
+  /** Each number as a pair of float16. */
+  pairs: boolean;
+  subgroup: number;
+}
+
+/** The fastest on a large GPU, by the widest row they serve. */
+type Measured = readonly [width: number, choice: MatrixChoice];
+const HALVES: readonly Measured[] = [
+  [64, {subgroups: 4, rows: 32, keys: 16, prefetch: false}],
+  [128, {subgroups: 8, rows: 16, keys: 32, prefetch: false}],
+  [Infinity, {subgroups: 4, rows: 16, keys: 16, prefetch: false}],
+];
+const PAIRS: readonly Measured[] = [
+  [64, {subgroups: 4, rows: 16, keys: 16, prefetch: false}],
+  [128, {subgroups: 8, rows: 16, keys: 16, prefetch: false}],
+  [Infinity, {subgroups: 4, rows: 16, keys: 16, prefetch: false}],
+];
+
+/** 32-bit registers that an invocation may spend on matrices of queries and output; a GPU has about 255 for everything. */
+const MATRIX_REGISTERS = 192;
+
+/**
+ * Tiles for rows of D and Dv numbers.
+ * @param wanted what a benchmark tries instead of the measured choice.
+ * @returns the reason in one clause where there are none.
+ */
+export function matrixTiles(
+  D: number,
+  Dv: number,
+  pairs: boolean,
+  limits: MatrixLimits,
+  wanted: MatrixChoice = (pairs ? PAIRS : HALVES).find(([width]) => Math.max(D, Dv) <= width)![1],
+): MatrixTiles | string {
+  const {shapes, subgroup, storage, invocations} = limits;
+  const shape = shapes.find(({M, N, K}) => isPowerOfTwo(M) && isPowerOfTwo(N) && isPowerOfTwo(K) && Math.min(M, N, K) >= 4);
+  if (!shape) return 'the device offers no subgroup matrices of float16 with float32 sums';
+  if (subgroup === 0) return 'the size of the device’s subgroups varies';
+  const {M, N, K} = shape;
+  for (let rows = Math.max(M, wanted.rows); rows >= M; rows /= 2) {
+    const {lanes} = lanesOf(rows, subgroup);
+    const fewestKeys = Math.max(N, K, 4 * lanes);
+    for (let keys = Math.max(fewestKeys, wanted.keys); keys >= fewestKeys; keys /= 2) {
+      for (let subgroups = wanted.subgroups; subgroups >= 1; subgroups /= 2) {
+        const tiles: MatrixTiles = {M, N, K, pairs, subgroup, subgroups, rows, keys, prefetch: wanted.prefetch};
+        const fits = matrixBytes(tiles, D, Dv) <= storage && subgroups * subgroup <= invocations;
+        if (fits && matrixRegisters(tiles, D, Dv) <= MATRIX_REGISTERS) return tiles;
+      }
+    }
+  }
+  return `subgroup matrices of rows of ${Math.max(D, Dv)} numbers exceed the registers or the ${storage} bytes of workgroup memory`;
+}
+
+const isPowerOfTwo = (x: number): boolean => Number.isInteger(Math.log2(x));
+
+/** Invocations that share a row where its scores are turned into weights, and rows of each such group. */
+const lanesOf = (rows: number, subgroup: number) => ({
+  lanes: Math.max(1, subgroup / rows),
+  rowsOfLanes: Math.max(1, rows / subgroup),
+});
+
+/** Rows of all subgroups of a workgroup. */
+export const matrixTileRows = ({subgroups, rows}: MatrixTiles): number => subgroups * rows;
+
+/** Rows of D and Dv numbers in vec4s, filled up to whole matrices, and from one row to the next in workgroup memory. */
+function vectors({N, K, rows, keys, subgroup}: MatrixTiles, D: number, Dv: number) {
+  const keyVectors = (Math.ceil(D / K) * K) / 4;
+  const valueVectors = (Math.ceil(Dv / N) * N) / 4;
+  return {
+    keyVectors,
+    valueVectors,
+    // Rows of halves start at odd multiples of 16 bytes and rows of scores at distances that spread them over the memory's banks.
+    keyPitch: oddPairs(keyVectors),
+    valuePitch: oddPairs(valueVectors),
+    weightPitch: oddPairs(keys / 4),
+    scorePitch: keys / 4 + lanesOf(rows, subgroup).lanes,
+  };
+}
+
+const oddPairs = (count: number): number => (count % 4 === 0 ? count + 2 : count);
+
+/** Bytes of workgroup memory. */
+export function matrixBytes(tiles: MatrixTiles, D: number, Dv: number): number {
+  const {keyPitch, valuePitch, weightPitch, scorePitch} = vectors(tiles, D, Dv);
+  const {keys, pairs} = tiles;
+  const rows = matrixTileRows(tiles);
+  const ofVector = pairs ? 16 : 8;
+  const keyTile = keys * keyPitch * ofVector;
+  const valueTile = keys * valuePitch * ofVector;
+  const weights = rows * weightPitch * ofVector;
+  const scores = rows * scorePitch * 16;
+  const rowFactors = rows * 4;
+  const events = 4;
+  return keyTile + valueTile + weights + scores + rowFactors + events;
+}
+
+/** 32-bit registers of an invocation that hold queries and output. */
+function matrixRegisters(tiles: MatrixTiles, D: number, Dv: number): number {
+  const {keyVectors, valueVectors} = vectors(tiles, D, Dv);
+  const query = (tiles.rows * 4 * keyVectors * (tiles.pairs ? 4 : 2)) / 4 / tiles.subgroup;
+  const output = (tiles.rows * 4 * valueVectors) / tiles.subgroup;
+  return query + output;
+}
+
+/** What the kernel is compiled with. */
+export function matrixConstants(tiles: MatrixTiles, D: number, Dv: number): Constants {
+  const {M, N, K, rows, keys, subgroup, subgroups} = tiles;
+  const {lanes, rowsOfLanes} = lanesOf(rows, subgroup);
+  const {keyVectors, valueVectors, keyPitch, valuePitch, weightPitch, scorePitch} = vectors(tiles, D, Dv);
+  const threads = subgroups * subgroup;
+  return {
+    MATRIX_M: M, MATRIX_N: N, MATRIX_K: K, PARTS: tiles.pairs ? 2 : 1, PREFETCH: tiles.prefetch,
+    THREADS: threads, LANES: lanes, ROWS: rowsOfLanes, BLOCK: lanes, KEYS: keys, SUBGROUP_ROWS: rows,
+    ROW_TILES: rows / M, KEY_TILES: keys / N, QK_TILES: (4 * keyVectors) / K,
+    VALUE_TILES: (4 * valueVectors) / N, WEIGHT_TILES: keys / K, OWN_VECTORS: keys / 4 / lanes,
+    KEY_VECTORS: keyVectors, VALUE_VECTORS: valueVectors,
+    KEY_LOADS: Math.ceil((keys * keyVectors) / threads), VALUE_LOADS: Math.ceil((keys * valueVectors) / threads),
+    KEY_PITCH: keyPitch, VALUE_PITCH: valuePitch, WEIGHT_PITCH: weightPitch, SCORE_PITCH: scorePitch,
+  }; // prettier-ignore
+}

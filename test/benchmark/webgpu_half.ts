@@ -1,0 +1,161 @@
+/**
+ * How fast is attention in half precision on WebGPU, and which tiles are best? Each is held to float64 first; one that fails is
+ * said so and left out.
+ *
+ * npm run bench -- webgpu_half [small]    needs a GPU that Dawn finds; `small` shrinks every size, to try the script on a processor.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import type {MatrixChoice} from '../../kernels/matrix_tiling';
+import type {Precision} from '../../kernels/options';
+import {explain, flashAttention} from '../../src';
+import {internalsOf, stateOf} from '../../src/backends/webgpu/device';
+import {forceImplementation} from '../../src/register';
+import {attentionCase} from '../cases';
+import type {AttentionCase, Given} from '../cases';
+import {magnitude, worstDeviation} from '../closeness';
+import {toTensors} from '../contract/run';
+import {optionsOf} from '../contract/run_case';
+import {makeInputs} from '../inputs';
+import {referenceAttention} from '../reference';
+import {openGpu} from './webgpu_timing';
+
+const small = process.argv.includes('small');
+const HEADS = small ? 1 : 16;
+const scaled = (n: number): number => (small ? n / 64 : n);
+const gpu = await openGpu(small ? 1 : 250);
+const state = stateOf(internalsOf(tf.backend()));
+const {vendor, architecture, description} = gpu.device.adapterInfo;
+console.log(`device: ${vendor} ${architecture} ${description}`);
+console.log(
+  `float16: ${state.hasHalves}; subgroups of ${state.matrices.subgroup}; matrices ${JSON.stringify(state.matrices.shapes)}`,
+);
+
+interface Candidate {
+  implementation: string;
+  precision: Precision;
+  D: number;
+  /** Undefined: the tiles that the backend itself takes. */
+  choice?: MatrixChoice;
+}
+
+const matrix = (precision: Precision, D: number, ...choice: [number, number, number, boolean]): Candidate => {
+  const [subgroups, rows, keys, prefetch] = choice;
+  return {implementation: 'webgpu-matrix', precision, D, choice: {subgroups, rows, keys, prefetch}};
+};
+const CANDIDATES: Candidate[] = [
+  matrix('float16', 64, 4, 32, 16, false),
+  matrix('float16', 64, 4, 32, 16, true),
+  matrix('float16', 64, 4, 32, 32, false),
+  matrix('float16', 64, 4, 16, 32, false),
+  matrix('float16', 128, 8, 16, 32, false),
+  matrix('float16', 128, 8, 16, 32, true),
+  matrix('float16', 128, 4, 32, 16, false),
+  matrix('float16', 128, 4, 16, 32, false),
+  matrix('float16x2', 64, 4, 16, 16, false),
+  matrix('float16x2', 64, 4, 16, 16, true),
+  matrix('float16x2', 64, 8, 16, 16, false),
+  matrix('float16x2', 128, 8, 16, 16, false),
+  matrix('float16x2', 128, 8, 16, 16, true),
+  matrix('float16x2', 128, 4, 16, 16, false),
+  ...[64, 128].map((D): Candidate => ({implementation: 'webgpu-half', precision: 'float16', D})),
+  ...[64, 128].map((D): Candidate => ({implementation: 'webgpu-subgroups', precision: 'float32', D})),
+];
+
+const nameOf = ({implementation, precision, D, choice}: Candidate): string =>
+  `${precision} D ${D} ${implementation}` +
+  (choice ? ` ${choice.subgroups}×${choice.rows} rows, ${choice.keys} keys${choice.prefetch ? ', prefetch' : ''}` : '');
+
+function select({implementation, choice}: Candidate): void {
+  forceImplementation(implementation);
+  state.matrixChoice = choice;
+}
+
+/** Error in the contract's own measure: 1 is what it allows. @throws Error above it. */
+async function check(c: AttentionCase): Promise<number> {
+  const precision = c.options.precision!;
+  const inputs = makeInputs(c);
+  const x = toTensors(inputs);
+  const output = flashAttention(x.q, x.k, x.v, optionsOf(c, x));
+  const values = await output.data();
+  tf.dispose([x, output]);
+  if (gpu.errors.length > 0) throw new Error(gpu.errors.splice(0).join('\n').slice(0, 600));
+  const expected = referenceAttention(c, inputs).output;
+  const {error, index} = worstDeviation(values, expected);
+  const allowed = {float16: 4e-3, float16x2: 1e-5, float32: 4e-6}[precision] * magnitude(expected);
+  if (!(error <= allowed)) {
+    throw new Error(`${c.name}: output[${index}] is ${values[index]}, not ${expected[index]} (error ${error})`);
+  }
+  return error;
+}
+
+// Up to 128 keys are not split, so that what is checked is what is timed.
+const SHAPES: Given[] = [
+  {H: 2, Sq: 150, Sk: 120},
+  {H: 2, Sq: 127, Sk: 113, options: {causal: true}},
+  {H: 4, Hkv: 2, Sq: 65, Sk: 97, options: {causal: true, keyLengths: [77]}},
+];
+
+async function verify({precision, D}: Candidate, shapes = SHAPES): Promise<number> {
+  let worst = 0;
+  for (const [n, given] of shapes.entries()) {
+    const c = attentionCase(`case ${n}`, {...given, D, Dv: D, options: {...given.options, precision}});
+    worst = Math.max(worst, await check(c));
+  }
+  return worst;
+}
+
+async function attempt(name: string, work: () => Promise<string>): Promise<void> {
+  try {
+    console.log(`${name}: ${await work()}`);
+  } catch (error) {
+    console.log(`${name}: FAILED ${(error as Error).message.slice(0, 600)}`);
+  }
+  gpu.errors.length = 0;
+}
+
+const normal = new Map<string, tf.Tensor4D>();
+function tensorOf(N: number, D: number): tf.Tensor4D {
+  const known = normal.get(`${N} ${D}`);
+  if (known) return known;
+  const made = tf.randomNormal<tf.Rank.R4>([1, HEADS, N, D]);
+  normal.set(`${N} ${D}`, made);
+  return made;
+}
+
+async function timed({precision, D}: Candidate, N: number): Promise<string> {
+  const x = tensorOf(N, D);
+  const ms = await gpu.milliseconds(() => flashAttention(x, x, x, {precision}), N > 2048 ? 2 : 4);
+  if (gpu.errors.length > 0) throw new Error(gpu.errors[0]);
+  return `${Number(ms.toPrecision(4))} ms, ${Number(((4 * HEADS * N * N * D) / ms / 1e9).toPrecision(4))} TFLOP/s`;
+}
+
+for (const candidate of CANDIDATES) {
+  await attempt(nameOf(candidate), async () => {
+    select(candidate);
+    const begin = performance.now();
+    const error = await verify(candidate);
+    const seconds = ((performance.now() - begin) / 1000).toFixed(1);
+    return `error ${error.toExponential(1)} (checked in ${seconds} s); N 4096: ${await timed(candidate, scaled(4096))}`;
+  });
+}
+
+// The backend's own choice, at other lengths and widths, with keys split.
+for (const precision of ['float16', 'float16x2'] as const) {
+  const own: Candidate = {implementation: 'webgpu', precision, D: 80};
+  await attempt(nameOf(own), async () => {
+    select(own);
+    const error = await verify(own, [...SHAPES, {H: 2, Sq: 70, Sk: 300}]);
+    return `error ${error.toExponential(1)}; N 4096: ${await timed(own, scaled(4096))}`;
+  });
+  for (const D of [64, 128]) {
+    for (const N of [scaled(1024), scaled(2048)]) {
+      await attempt(nameOf({...own, D}), async () => `N ${N}: ${await timed({...own, D}, N)}`);
+    }
+    const x = tensorOf(scaled(4096), D);
+    await attempt(`causal ${nameOf({...own, D})}`, async () => {
+      const ms = await gpu.milliseconds(() => flashAttention(x, x, x, {precision, causal: true}), 2);
+      return `N ${scaled(4096)}: ${Number(ms.toPrecision(4))} ms, tiles ${JSON.stringify(explain(x, x, x, {precision}).tiles)}`;
+    });
+  }
+}
+process.exit(0); // Dawn's threads would keep the process alive

@@ -1,0 +1,126 @@
+/** The WGSL of the half-precision kernels, compiled by Dawn's null backend with float16 and subgroup matrices switched on. */
+import {matrixBytes, matrixConstants, matrixTiles} from '../../kernels/matrix_tiling';
+import type {MatrixChoice, MatrixLimits, MatrixShape} from '../../kernels/matrix_tiling';
+import {laneTiles} from '../../kernels/tiling';
+import {shaderSource} from '../../kernels/webgpu/shader';
+import type {Binding} from '../../kernels/webgpu/shader';
+import {checkShader, describeWith, openNullDevice} from '../harness/node';
+
+const FLAGS = [
+  'HAS_BIAS', 'HAS_MASK', 'HAS_ALIBI', 'HAS_LENGTHS', 'HAS_OFFSETS', 'HAS_SEGMENTS', 'HAS_SINKS', 'HAS_SOFTCAP', 'HAS_DROPOUT',
+  'SPLIT',
+]; // prettier-ignore
+const SIXTEEN: MatrixShape = {M: 16, N: 16, K: 16};
+const EIGHT: MatrixShape = {M: 8, N: 8, K: 8};
+const MIXED: MatrixShape = {M: 8, N: 16, K: 16};
+const LARGE: MatrixLimits = {shapes: [SIXTEEN], subgroup: 32, storage: 49152, invocations: 1024};
+const SMALL: MatrixLimits = {...LARGE, storage: 16384, invocations: 256};
+
+const widths = [
+  [64, 64],
+  [59, 128],
+  [80, 80],
+  [128, 128],
+] as const;
+
+function bindings(D: number, Dv: number, all: boolean): Binding[] {
+  const row = (name: string, width: number): Binding => ({name, kind: 'row', width, access: 'read'});
+  return [
+    row('q', D),
+    row('k', D),
+    row('v', Dv),
+    {name: 'bias', kind: all ? 'f32' : 'absent', access: 'read'},
+    {name: 'mask', kind: all ? 'i32' : 'absent', access: 'read'},
+    {name: 'small', kind: all ? 'i32' : 'absent', access: 'read'},
+    {...row('output', Dv), access: 'read_write'},
+    {name: 'lse', kind: 'f32', access: 'read_write'},
+  ];
+}
+
+const options = (all: boolean) => Object.fromEntries(FLAGS.map(name => [name, all]));
+
+function matrixSource(limits: MatrixLimits, D: number, Dv: number, pairs: boolean, all: boolean, wanted?: MatrixChoice) {
+  const tiles = matrixTiles(D, Dv, pairs, limits, wanted);
+  if (typeof tiles === 'string') throw new Error(tiles);
+  const constants = {D, DV: Dv, ...options(all), ...matrixConstants(tiles, D, Dv)};
+  const exchange = tiles.rows < tiles.subgroup ? 'subgroup' : 'single';
+  return shaderSource({kernel: 'forwardMatrix', exchange, constants, bindings: bindings(D, Dv, all)});
+}
+
+describeWith(['dawn'], 'half-precision WGSL on the null backend', () => {
+  let device: GPUDevice;
+  beforeAll(async () => {
+    device = await openNullDevice([
+      'shader-f16',
+      'subgroups',
+      'chromium-experimental-subgroup-matrix' as GPUFeatureName,
+    ]);
+  });
+  afterAll(() => device.destroy());
+
+  for (const pairs of [false, true]) {
+    const precision = pairs ? 'float16x2' : 'float16';
+    for (const limits of [LARGE, {...SMALL, shapes: [EIGHT]}, {...LARGE, shapes: [MIXED], subgroup: 16}]) {
+      const [{M, N, K}] = limits.shapes;
+      it(`${precision}, matrices of ${M}×${N}×${K} on subgroups of ${limits.subgroup}`, async () => {
+        for (const [D, Dv] of widths) {
+          for (const all of [false, true]) await checkShader(device, matrixSource(limits, D, Dv, pairs, all));
+        }
+      });
+    }
+  }
+
+  it('whatever the number of rows, keys and subgroups', async () => {
+    for (const rows of [16, 32, 64]) {
+      for (const prefetch of [false, true]) {
+        const wanted = {subgroups: 2, rows, keys: 32, prefetch};
+        await checkShader(device, matrixSource(LARGE, 64, 64, false, false, wanted));
+      }
+    }
+  });
+
+  it('lanes with tiles of float16', async () => {
+    for (const subgroup of [0, 4, 32]) {
+      const limits = {storage: 16384, invocations: 256, subgroup, software: false};
+      for (const [D, Dv] of widths) {
+        const {lanes, rows, threads, keys, block, exchange} = laneTiles(D, Dv, 'forward', limits, true)!;
+        const constants = {
+          D, DV: Dv, ...options(true), LANES: lanes, ROWS: rows, THREADS: threads, KEYS: keys, BLOCK: block,
+        }; // prettier-ignore
+        await checkShader(
+          device,
+          shaderSource({kernel: 'forwardHalf', exchange, constants, bindings: bindings(D, Dv, true)}),
+        );
+      }
+    }
+  });
+});
+
+describe('tiles of matrices', () => {
+  it('fit the device at every width that they serve', () => {
+    for (const limits of [LARGE, SMALL, {...SMALL, shapes: [EIGHT]}, {...LARGE, subgroup: 64}]) {
+      for (const pairs of [false, true]) {
+        for (let D = 1; D <= 300; D++) {
+          const tiles = matrixTiles(D, D, pairs, limits);
+          if (typeof tiles === 'string') continue;
+          expect(matrixBytes(tiles, D, D)).toBeLessThanOrEqual(limits.storage);
+          expect(tiles.subgroups * tiles.subgroup).toBeLessThanOrEqual(limits.invocations);
+          for (const value of Object.values(matrixConstants(tiles, D, D))) expect(Number(value) % 1).toBe(0);
+        }
+      }
+    }
+  });
+
+  it('serve up to 128 numbers a row with 48 KiB and 64 with 16 KiB', () => {
+    for (const pairs of [false, true]) {
+      for (const D of [1, 32, 64, 80, 128]) expect(matrixTiles(D, D, pairs, LARGE)).toMatchObject({pairs});
+      for (const D of [1, 32, 64]) expect(matrixTiles(D, D, pairs, SMALL)).toMatchObject({pairs});
+    }
+  });
+
+  it('are refused with the reason', () => {
+    expect(matrixTiles(64, 64, false, {...LARGE, shapes: []})).toMatch(/no subgroup matrices of float16/);
+    expect(matrixTiles(64, 64, false, {...LARGE, subgroup: 0})).toMatch(/subgroups varies/);
+    expect(matrixTiles(1024, 1024, false, LARGE)).toMatch(/rows of 1024 numbers exceed/);
+  });
+});
