@@ -69,7 +69,9 @@ export function matrixTiles(
   wanted: MatrixChoice = (pairs ? PAIRS : HALVES).find(([width]) => Math.max(D, Dv) <= width)![1],
 ): MatrixTiles | string {
   const {shapes, subgroup, storage, invocations} = limits;
-  const shape = shapes.find(({M, N, K}) => isPowerOfTwo(M) && isPowerOfTwo(N) && isPowerOfTwo(K) && Math.min(M, N, K) >= 4);
+  const shape = shapes.find(
+    ({M, N, K}) => isPowerOfTwo(M) && isPowerOfTwo(N) && isPowerOfTwo(K) && Math.min(M, N, K) >= 4,
+  );
   if (!shape) return 'the device offers no subgroup matrices of float16 with float32 sums';
   if (subgroup === 0) return 'the size of the device’s subgroups varies';
   const {M, N, K} = shape;

@@ -18,17 +18,13 @@ import {optionsOf} from '../contract/run_case';
 import {makeInputs} from '../inputs';
 import {referenceAttention} from '../reference';
 import {openGpu} from './webgpu_timing';
+import type {Gpu} from './webgpu_timing';
 
 const small = process.argv.includes('small');
 const HEADS = small ? 1 : 16;
 const scaled = (n: number): number => (small ? n / 64 : n);
-const gpu = await openGpu(small ? 1 : 250);
-const state = stateOf(internalsOf(tf.backend()));
-const {vendor, architecture, description} = gpu.device.adapterInfo;
-console.log(`device: ${vendor} ${architecture} ${description}`);
-console.log(
-  `float16: ${state.hasHalves}; subgroups of ${state.matrices.subgroup}; matrices ${JSON.stringify(state.matrices.shapes)}`,
-);
+let gpu: Gpu;
+const stateOfGpu = () => stateOf(internalsOf(tf.backend()));
 
 interface Candidate {
   implementation: string;
@@ -67,7 +63,7 @@ const nameOf = ({implementation, precision, D, choice}: Candidate): string =>
 
 function select({implementation, choice}: Candidate): void {
   forceImplementation(implementation);
-  state.matrixChoice = choice;
+  stateOfGpu().matrixChoice = choice;
 }
 
 /** Error in the contract's own measure: 1 is what it allows. @throws Error above it. */
@@ -129,33 +125,49 @@ async function timed({precision, D}: Candidate, N: number): Promise<string> {
   return `${Number(ms.toPrecision(4))} ms, ${Number(((4 * HEADS * N * N * D) / ms / 1e9).toPrecision(4))} TFLOP/s`;
 }
 
-for (const candidate of CANDIDATES) {
-  await attempt(nameOf(candidate), async () => {
-    select(candidate);
-    const begin = performance.now();
-    const error = await verify(candidate);
-    const seconds = ((performance.now() - begin) / 1000).toFixed(1);
-    return `error ${error.toExponential(1)} (checked in ${seconds} s); N 4096: ${await timed(candidate, scaled(4096))}`;
-  });
-}
+async function run(): Promise<void> {
+  gpu = await openGpu(small ? 1 : 250);
+  const {vendor, architecture, description} = gpu.device.adapterInfo;
+  const {hasHalves, matrices} = stateOfGpu();
+  console.log(`device: ${vendor} ${architecture} ${description}`);
+  console.log(`float16 ${hasHalves}, subgroups of ${matrices.subgroup}, matrices ${JSON.stringify(matrices.shapes)}`);
 
-// The backend's own choice, at other lengths and widths, with keys split.
-for (const precision of ['float16', 'float16x2'] as const) {
-  const own: Candidate = {implementation: 'webgpu', precision, D: 80};
-  await attempt(nameOf(own), async () => {
-    select(own);
-    const error = await verify(own, [...SHAPES, {H: 2, Sq: 70, Sk: 300}]);
-    return `error ${error.toExponential(1)}; N 4096: ${await timed(own, scaled(4096))}`;
-  });
-  for (const D of [64, 128]) {
-    for (const N of [scaled(1024), scaled(2048)]) {
-      await attempt(nameOf({...own, D}), async () => `N ${N}: ${await timed({...own, D}, N)}`);
-    }
-    const x = tensorOf(scaled(4096), D);
-    await attempt(`causal ${nameOf({...own, D})}`, async () => {
-      const ms = await gpu.milliseconds(() => flashAttention(x, x, x, {precision, causal: true}), 2);
-      return `N ${scaled(4096)}: ${Number(ms.toPrecision(4))} ms, tiles ${JSON.stringify(explain(x, x, x, {precision}).tiles)}`;
+  for (const candidate of CANDIDATES) {
+    await attempt(nameOf(candidate), async () => {
+      select(candidate);
+      const begin = performance.now();
+      const error = await verify(candidate);
+      const seconds = ((performance.now() - begin) / 1000).toFixed(1);
+      return `error ${error.toExponential(1)} (checked in ${seconds} s); N 4096: ${await timed(candidate, scaled(4096))}`;
     });
   }
+
+  // The backend's own choice, at other lengths and widths, with keys split.
+  for (const precision of ['float16', 'float16x2'] as const) {
+    const own: Candidate = {implementation: 'webgpu', precision, D: 80};
+    await attempt(nameOf(own), async () => {
+      select(own);
+      const error = await verify(own, [...SHAPES, {H: 2, Sq: 70, Sk: 300}]);
+      return `error ${error.toExponential(1)}; N 4096: ${await timed(own, scaled(4096))}`;
+    });
+    for (const D of [64, 128]) {
+      for (const N of [scaled(1024), scaled(2048)]) {
+        await attempt(nameOf({...own, D}), async () => `N ${N}: ${await timed({...own, D}, N)}`);
+      }
+      const x = tensorOf(scaled(4096), D);
+      await attempt(`causal ${nameOf({...own, D})}`, async () => {
+        const ms = await gpu.milliseconds(() => flashAttention(x, x, x, {precision, causal: true}), 2);
+        return `N ${scaled(4096)}: ${Number(ms.toPrecision(4))} ms, tiles ${JSON.stringify(explain(x, x, x, {precision}).tiles)}`;
+      });
+    }
+  }
 }
-process.exit(0); // Dawn's threads would keep the process alive
+
+// Dawn's threads would keep the process alive.
+run().then(
+  () => process.exit(0),
+  (error: unknown) => {
+    console.error(error);
+    process.exit(1);
+  },
+);

@@ -1,7 +1,6 @@
 /** tfjs on the GPU that Dawn finds, with every feature, and its time by GPU timestamps. */
 import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
-import {create, globals} from 'webgpu';
 import {createWebGPUBackend} from '../../src/webgpu';
 
 const FEATURES = 'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia';
@@ -24,6 +23,7 @@ export interface Gpu {
 
 /** @param warmMs how long the GPU is kept busy before each measurement: an idle one clocks low. */
 export async function openGpu(warmMs: number): Promise<Gpu> {
+  const {create, globals} = await import('webgpu');
   Object.assign(globalThis, globals);
   const device = await createWebGPUBackend({gpu: create([FEATURES, 'disable-dawn-features=timestamp_quantization'])});
   const errors: string[] = [];

@@ -39,7 +39,14 @@ function bindings(D: number, Dv: number, all: boolean): Binding[] {
 
 const options = (all: boolean) => Object.fromEntries(FLAGS.map(name => [name, all]));
 
-function matrixSource(limits: MatrixLimits, D: number, Dv: number, pairs: boolean, all: boolean, wanted?: MatrixChoice) {
+function matrixSource(
+  limits: MatrixLimits,
+  D: number,
+  Dv: number,
+  pairs: boolean,
+  all: boolean,
+  wanted?: MatrixChoice,
+) {
   const tiles = matrixTiles(D, Dv, pairs, limits, wanted);
   if (typeof tiles === 'string') throw new Error(tiles);
   const constants = {D, DV: Dv, ...options(all), ...matrixConstants(tiles, D, Dv)};
