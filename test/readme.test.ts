@@ -24,6 +24,17 @@ describe('tables', () => {
     expect(rows).toEqual(expected);
   });
 
+  it.each([
+    ['cpu', 'cpu-wasm'],
+    ['wasm', 'cpu-wasm'],
+    ['tensorflow', 'tfjs-node'],
+    ['webgl', 'webgl'],
+    ['webgpu', 'webgpu'],
+  ])('%s: its page names the same', (backend, page) => {
+    const names = implementationsOf(backend).map(({name}) => `\`${name}\``);
+    expect(readFileSync(join(ROOT, 'docs', `${page}.md`), 'utf8')).toContain(names.join(', '));
+  });
+
   it('name what the package exports', () => {
     const rows = [...README.matchAll(/^\| `(tfjs-flash-attention[^`]*)`/gm)].map(([, name]) => name);
     const entries = Object.keys(manifest.exports).filter(entry => entry !== './package.json');
