@@ -20,6 +20,13 @@ type Resolved = {[K in Exclude<keyof ProjectionArgs, 'useBias'>]-?: Exclude<Dens
   useBias: boolean;
 };
 
+/** What `addWeight` takes. Written out: inferred, it would reach the published types as paths into tfjs-layers. */
+interface WeightOptions {
+  initializer: Resolved['kernelInitializer'];
+  regularizer: Resolved['kernelRegularizer'];
+  constraint: Resolved['kernelConstraint'];
+}
+
 export class ProjectionOptions {
   private readonly dense: layers.Layer;
 
@@ -38,7 +45,7 @@ export class ProjectionOptions {
   }
 
   /** What `addWeight` wants to know of a projection's kernel or bias. */
-  parts(of: 'kernel' | 'bias') {
+  parts(of: 'kernel' | 'bias'): WeightOptions {
     const {resolved} = this;
     return of === 'kernel'
       ? {

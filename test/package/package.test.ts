@@ -104,6 +104,20 @@ it('has types for CommonJS and ES modules', () => {
   run('node', [join(modules, 'typescript/bin/tsc'), '-p', project], project);
 });
 
+// A path into a package, without an extension, is nothing that an ES module's types can be resolved from.
+it('has types that name packages by their entries', () => {
+  const types = join(project, 'node_modules/tfjs-flash-attention/dist');
+  const files = readdirSync(types, {recursive: true, encoding: 'utf8'}).filter(file => /\.d\.m?ts$/.test(file));
+  const imports = files.flatMap(file =>
+    Array.from(
+      readFileSync(join(types, file), 'utf8').matchAll(/(?:from|import\() ?'([^.'][^']*)'/g),
+      match => match[1],
+    ),
+  );
+  expect(imports).toContain('@tensorflow/tfjs-layers');
+  expect(imports.filter(name => !Object.hasOwn(peerDependencies, name))).toEqual([]);
+});
+
 it('passes publint', () => {
   run('node', [join(modules, 'publint/src/cli.js'), tarball, '--strict'], root);
 });
