@@ -1,6 +1,7 @@
 /** tfjs-flash-attention/webgpu: opens the GPU with what the kernels can use, which tfjs's own start does not ask for. */
 import {ready, registerBackend, removeBackend, setBackend} from '@tensorflow/tfjs-core';
 import type {KernelBackend} from '@tensorflow/tfjs-core';
+import matrixProbe from '../kernels/webgpu/matrix_probe.wgsl';
 
 /** tfjs's WebGPUBackend class, as `@tensorflow/tfjs-backend-webgpu` exports it. */
 type BackendClass = new (device: GPUDevice, adapterInfo?: GPUAdapterInfo) => KernelBackend;
@@ -15,14 +16,9 @@ export interface WebGPUBackendOptions {
   gpu?: GPU;
 }
 
+const SUBGROUP_MATRICES = 'chromium-experimental-subgroup-matrix';
 /** Features that the kernels or tfjs use, in so far as the adapter has them. */
-const FEATURES = [
-  'subgroups',
-  'shader-f16',
-  'chromium-experimental-subgroup-matrix',
-  'timestamp-query',
-  'bgra8unorm-storage',
-];
+const FEATURES = ['subgroups', 'shader-f16', SUBGROUP_MATRICES, 'timestamp-query', 'bgra8unorm-storage'];
 
 /**
  * Opens a WebGPU device with the adapter's useful features and full limits, and makes it tfjs's backend.
@@ -39,10 +35,12 @@ export async function createWebGPUBackend(options: WebGPUBackendOptions = {}): P
     throw new Error(
       'createWebGPUBackend: there is no navigator.gpu; in Node pass {gpu: create([])} of the package webgpu.',
     );
-  const adapter = await gpu.requestAdapter({powerPreference});
-  if (!adapter) throw new Error('createWebGPUBackend: WebGPU offers no adapter.');
-  const requiredFeatures = FEATURES.filter(feature => adapter.features.has(feature)) as GPUFeatureName[];
-  const device = await adapter.requestDevice({requiredFeatures, requiredLimits: limitsOf(adapter)});
+  let {adapter, device} = await openDevice(gpu, powerPreference, FEATURES);
+  if (device.features.has(SUBGROUP_MATRICES) && !(await compiles(device, matrixProbe))) {
+    device.destroy();
+    const others = FEATURES.filter(feature => feature !== SUBGROUP_MATRICES);
+    ({adapter, device} = await openDevice(gpu, powerPreference, others));
+  }
   // Imported late: the package looks for navigator.gpu while it loads.
   const {WebGPUBackend} = (await import('@tensorflow/tfjs-backend-webgpu')) as unknown as {WebGPUBackend: BackendClass};
   removeBackend(name);
@@ -50,6 +48,21 @@ export async function createWebGPUBackend(options: WebGPUBackendOptions = {}): P
   if (!(await setBackend(name))) throw new Error(`createWebGPUBackend: tfjs could not start the backend '${name}'.`);
   await ready();
   return device;
+}
+
+async function openDevice(gpu: GPU, powerPreference: GPUPowerPreference, features: string[]) {
+  const adapter = await gpu.requestAdapter({powerPreference});
+  if (!adapter) throw new Error('createWebGPUBackend: WebGPU offers no adapter.');
+  const requiredFeatures = features.filter(feature => adapter.features.has(feature)) as GPUFeatureName[];
+  const device = await adapter.requestDevice({requiredFeatures, requiredLimits: limitsOf(adapter)});
+  return {adapter, device};
+}
+
+/** The built-ins of an experimental feature change from version to version. */
+async function compiles(device: GPUDevice, code: string): Promise<boolean> {
+  device.pushErrorScope('validation');
+  device.createShaderModule({code});
+  return (await device.popErrorScope()) === null;
 }
 
 function provideGpu(gpu: GPU | undefined): void {
