@@ -66,7 +66,10 @@ export class Project {
         : route.fulfill({status: path === '/favicon.ico' ? 204 : 404});
     });
     await page.goto('http://localhost/');
-    await page.waitForFunction('globalThis.unfinished === undefined');
+    // What keeps a script from finishing is among the complaints.
+    await page.waitForFunction('globalThis.unfinished === undefined').catch((error: unknown) => {
+      complaints.push(String(error));
+    });
     await page.close();
     if (complaints.length > 0) throw new Error(complaints.join('\n'));
     return printed.join('\n');
