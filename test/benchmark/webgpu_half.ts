@@ -166,8 +166,11 @@ async function run(): Promise<void> {
   }
 }
 
+const running = run();
+/** For what imports the script and waits for it. */
+export const main = (): Promise<void> => running;
 // Dawn's threads would keep the process alive.
-run().then(
+running.then(
   () => process.exit(0),
   (error: unknown) => {
     console.error(error);
