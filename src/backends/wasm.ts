@@ -1,5 +1,5 @@
 /** Backends `cpu` and `wasm`: the WebAssembly SIMD kernels of kernels/wasm. */
-import {env} from '@tensorflow/tfjs-core';
+import {engine, env} from '@tensorflow/tfjs-core';
 import type {DataId, KernelBackend, TensorInfo, TypedArray} from '@tensorflow/tfjs-core';
 import {shapesOf} from '../../kernels/problem';
 import type {AttentionInputs, AttentionProblem} from '../../kernels/problem';
@@ -27,9 +27,9 @@ const cpuArrays = (backend: KernelBackend): HostArrays => {
   };
 };
 
-/** tfjs-node's values, copied out of TensorFlow and into it. */
+/** tfjs-node's values, copied out of TensorFlow and into it. The engine reads, too, what another backend still holds. */
 const nodeArrays = (backend: KernelBackend): HostArrays => ({
-  read: info => backend.readSync(info.dataId) as TypedArray,
+  read: info => engine().readSync(info.dataId) as TypedArray,
   make: (shape, values) => ({dataId: backend.write(values, shape, 'float32'), shape, dtype: 'float32'}),
 });
 

@@ -7,7 +7,7 @@ import {makeInputs} from '../inputs';
 import {referenceAttention} from '../reference';
 import {check, messageOf} from './contract_test';
 import type {ContractTest} from './contract_test';
-import {optionsOf, runFlash} from './run_case';
+import {optionsOf, runFlash, runForward} from './run_case';
 import {toTensors} from './run';
 
 const c = caseNamed('everything at once');
@@ -170,6 +170,21 @@ const asArrays: ContractTest = {
   },
 };
 
+/** tfjs moves a tensor's values to the backend that first asks for them. */
+const fromAnotherBackend = (backend: string): ContractTest => ({
+  name: 'tensors that were made on another backend',
+  run: async () => {
+    const inputs = makeInputs(c);
+    const expected = await runForward(c, inputs);
+    await tf.setBackend('cpu');
+    const x = toTensors(inputs);
+    await tf.setBackend(backend);
+    const output = flashAttention(x.q, x.k, x.v, optionsOf(c, x));
+    expectSameBits('output', await output.data(), expected);
+    tf.dispose([x, output]);
+  },
+});
+
 /** A profile reads every result, later, to look for infinities; it is the kernels that are asked for here. */
 async function withoutChecks<T>(work: () => Promise<T>): Promise<T> {
   const before = tf.env().getBool('CHECK_COMPUTATION_FOR_ERRORS');
@@ -205,5 +220,6 @@ export function tensorTests(backend: string): ContractTest[] {
     profileSeesKernels,
     timeSeesKernels,
     asArrays,
+    ...(backend === 'cpu' ? [] : [fromAnotherBackend(backend)]),
   ];
 }
