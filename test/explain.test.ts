@@ -148,3 +148,21 @@ describe.each(['cpu', 'wasm', 'tensorflow', 'webgpu'] as const)('who serves', ba
     });
   });
 });
+
+describeOn('cpu', 'a call that the preferred implementation cannot serve', () => {
+  it('goes to the next, says so once, and explain gives the reason', () => {
+    const [preferred, next] = implementationsOf('cpu');
+    const reason = 'its device is too small';
+    const unsupported = jest.spyOn(preferred, 'unsupported').mockReturnValue(reason);
+    const warn = jest.spyOn(console, 'warn').mockImplementation(() => undefined);
+    const q = tf.ones([3, 2]);
+    const gradient = tf.grad((x: tf.Tensor) => flashAttention(x, q, q));
+    tf.dispose([flashAttention(q, q, q), gradient(q)]);
+    const {implementation, reasons} = explain(q, q, q);
+    expect(warn.mock.calls).toEqual([[expect.stringContaining(`is served by ${next.name}; ${preferred.name} cannot serve it: ${reason}.`)]]); // prettier-ignore
+    expect({implementation, first: reasons[0]}).toEqual({implementation: next.name, first: {name: preferred.name, reason}}); // prettier-ignore
+    unsupported.mockRestore();
+    warn.mockRestore();
+    q.dispose();
+  });
+});
