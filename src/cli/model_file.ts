@@ -4,6 +4,7 @@ import {dirname, isAbsolute, join, normalize, sep} from 'node:path';
 import type {io} from '@tensorflow/tfjs-core';
 import {byteLength} from '../graph/constants';
 import {GraphError} from '../graph/graph_view';
+import {readable} from '../graph/weights';
 
 export interface ModelFile {
   /** The whole file, as parsed. */
@@ -39,7 +40,7 @@ export async function readModelFile(
     json,
     shards,
     artifacts: {
-      modelTopology, weightSpecs: specs, weightData: buffers,
+      modelTopology, weightSpecs: specs, weightData: readable(buffers),
       ...defined({format, generatedBy, convertedBy, signature, userDefinedMetadata, modelInitializer, initializerSignature}),
     },
   }; // prettier-ignore

@@ -15,7 +15,7 @@ export interface AttentionCall {
   k: Groups;
   v: Groups;
   output: Groups;
-  /** Order of the scores' axes; the last two are queries and keys. */
+  /** The scores' axes as masks meet them; the last two are queries and keys. */
   scores: Groups;
   sizes: Map<string, number>;
 }
@@ -65,14 +65,17 @@ export function runAttention(
   const k = apart(tensors.k, k0, sizes);
   const v = apart(tensors.v, v0, sizes);
   const [i, j] = scores.slice(-2);
-  const batch = scores.slice(0, -2);
-  const d = [...q.letters].find(letter => k.letters.includes(letter) && !scores.includes(letter))!;
-  const c = [...v.letters].find(letter => !scores.includes(letter))!;
+  const batch = scores.slice(0, -2).flatMap(group => [...group]);
+  const ofScores = [...batch, i, j];
+  const d = [...q.letters].find(letter => k.letters.includes(letter) && !ofScores.includes(letter))!;
+  const c = [...v.letters].find(letter => !ofScores.includes(letter))!;
   const size = new Map<string, number>();
   for (const {x, letters} of [k, v, q]) [...letters].forEach((letter, axis) => size.set(letter, Math.max(size.get(letter) ?? 1, x.shape[axis]))); // prettier-ignore
-  for (const x of [tensors.bias, tensors.mask]) {
+  const bias = tensors.bias && axesApart(tensors.bias, scores, size);
+  const mask = tensors.mask && axesApart(tensors.mask, scores, size);
+  for (const x of [bias, mask]) {
     x?.shape.forEach((n, axis) => {
-      const letter = scores[scores.length - x.rank + axis];
+      const letter = ofScores[ofScores.length - x.rank + axis];
       size.set(letter, Math.max(size.get(letter) ?? 1, n));
     });
   }
@@ -109,12 +112,12 @@ export function runAttention(
     return reshaped(x, layout === 'BHSD' ? [B, H, S, W] : [B, S, H, W]);
   };
   const scoreGroups = heads.length > 0 ? [outer, heads, [i], [j]] : outer.length > 0 ? [outer, [i], [j]] : [[i], [j]];
-  const aligned = (x: tf.Tensor): tf.Tensor => alignedToScores(x, [...batch, i, j], scoreGroups, size);
+  const aligned = (x: tf.Tensor): tf.Tensor => alignedToScores(x, ofScores, scoreGroups, size);
   const result = attend(arranged(q, heads, i, d), arranged(k, keyHeads, j, d), arranged(v, keyHeads, j, c), {
     ...options,
     ...(heads.length > 0 && {layout}),
-    ...(tensors.bias && {bias: aligned(tensors.bias)}),
-    ...(tensors.mask && {mask: aligned(tensors.mask)}),
+    ...(bias && {bias: aligned(bias)}),
+    ...(mask && {mask: aligned(mask)}),
   });
   const natural = order(heads, i, c);
   const separate = reshaped(
@@ -160,8 +163,18 @@ function apart(x: tf.Tensor, groups: Groups, sizes: Map<string, number>): Named 
   return {x: shape.length === x.rank ? x : reshaped(x, shape), letters: groups.join('')};
 }
 
-/** Transposed to this order of letters; letters that the tensor lacks are repeated. */
-function inOrder({x, letters}: Named, order: string, size: ReadonlyMap<string, number>): tf.Tensor {
+/** A bias or mask with merged axes of the scores taken apart; where it has size 1 there, it has size 1 in each. */
+function axesApart(x: tf.Tensor, scores: Groups, size: ReadonlyMap<string, number>): tf.Tensor {
+  const groups = scores.slice(scores.length - x.rank);
+  const shape = groups.flatMap((group, axis) =>
+    group.length === 1 ? [x.shape[axis]] : [...group].map(letter => (x.shape[axis] === 1 ? 1 : size.get(letter)!)),
+  );
+  return reshaped(x, shape);
+}
+
+/** Transposed to this order of letters; letters that the tensor lacks are repeated, those that it has too many have size 1. */
+function inOrder(named: Named, order: string, size: ReadonlyMap<string, number>): tf.Tensor {
+  const {x, letters} = without(named, letter => !order.includes(letter));
   const missing = [...order].filter(letter => !letters.includes(letter));
   const all = missing.join('') + letters;
   const full = missing.length > 0 ? reshaped(x, [...missing.map(() => 1), ...x.shape]) : x;
@@ -169,6 +182,11 @@ function inOrder({x, letters}: Named, order: string, size: ReadonlyMap<string, n
   const moved = perm.every((p, axis) => p === axis) ? full : tf.transpose(full, perm);
   const target = [...order].map(letter => size.get(letter)!);
   return moved.shape.every((n, axis) => n === target[axis]) ? moved : tf.broadcastTo(moved, target);
+}
+
+function without({x, letters}: Named, isNeedless: (letter: string) => boolean): Named {
+  const kept = [...letters].filter(letter => !isNeedless(letter));
+  return {x: reshaped(x, kept.map(letter => x.shape[letters.indexOf(letter)])), letters: kept.join('')}; // prettier-ignore
 }
 
 function together(x: tf.Tensor, groups: Groups, size: ReadonlyMap<string, number>): tf.Tensor {

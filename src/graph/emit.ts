@@ -101,7 +101,8 @@ export class Emitter {
 function letterNames(site: Attention): Map<string, string> {
   const names = new Map([[site.i, 'i'], [site.j, 'j'], [site.d, 'd'], [site.c, 'c'], ['*', '*']]); // prettier-ignore
   const free = Array.from('bhefgmnopqrstuvwxyz');
-  for (const letter of site.batch) if (!names.has(letter)) names.set(letter, free.shift() ?? '?');
+  for (const letter of site.batch.flatMap(axis => [...axis]))
+    if (!names.has(letter)) names.set(letter, free.shift() ?? '?');
   return names;
 }
 

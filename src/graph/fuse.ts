@@ -56,10 +56,10 @@ export function fuseAttention(
   const report = reportOf([main, ...functions].flatMap(({sites}) => sites));
   if (report.fused === 0) return {artifacts, report};
 
-  const rewritten = functions.some(({sites}) => sites.some(site => site.fused))
-    ? {library: {...graph.library, function: functions.map(({definition}) => definition)}}
-    : {};
-  const topology: GraphDef = {...graph, node: main.nodes, ...rewritten};
+  const bodies = functions.map(({definition}) => withOwnOps(definition));
+  const isSame = bodies.every((definition, n) => definition === graph.library?.function?.[n]);
+  const rewritten = isSame ? {} : {library: {...graph.library, function: bodies}};
+  const topology: GraphDef = {...graph, node: withBandPartsRead(einsumsAsMatMuls(main.nodes)), ...rewritten};
   const fused = {...artifacts, modelTopology: topology};
   return {artifacts: options.keepWeights ? fused : withoutUnusedWeights(fused, graph), report};
 }
@@ -69,6 +69,13 @@ function rewriteFunction(definition: FunctionDef, constants: Constants, options:
   const nodeDef = definition.nodeDef ?? [];
   const {nodes, sites} = rewrite(functionGraph(definition, constants), prefix, options, nodeDef, library);
   return {definition: nodes === nodeDef ? definition : {...definition, nodeDef: nodes}, sites};
+}
+
+/** What tfjs lacks or reads wrongly, mended in a function as in the graph itself. */
+function withOwnOps(definition: FunctionDef): FunctionDef {
+  const before = definition.nodeDef ?? [];
+  const nodeDef = withBandPartsRead(einsumsAsMatMuls(before));
+  return nodeDef.every((node, n) => node === before[n]) ? definition : {...definition, nodeDef};
 }
 
 const MAX_ROUNDS = 16;
@@ -121,7 +128,7 @@ function rewrite(
     });
     if (refused.length === 0) {
       for (const {site} of candidates) site.fused = true;
-      return {nodes: candidates.length > 0 ? withBandPartsRead(einsumsAsMatMuls(kept)) : nodes, sites};
+      return {nodes: kept, sites};
     }
     candidates = candidates.filter(candidate => !refused.includes(candidate));
     if (round < MAX_ROUNDS) continue;
@@ -170,12 +177,15 @@ function reachable(nodes: readonly NodeDef[], isRootNode: (node: NodeDef) => boo
 
 /** Scores or probabilities that something else reads must be computed anyway: then nothing is gained by the op. */
 function stillNeeded(graph: GraphView, {interior}: Attention, kept: ReadonlyMap<string, NodeDef>): string | null {
-  const node = interior.find(({name}) => kept.has(name));
-  if (!node) return null;
+  const remaining = interior.filter(({name}) => kept.has(name));
+  if (remaining.length === 0) return null;
+  // The reason is where the scores leave the attention, not the nodes before that place.
+  const leaves = (from: NodeDef): boolean => graph.outputs.has(from.name) || graph.consumers(from).some(({name}) => kept.has(name) && !remaining.some(other => other.name === name)); // prettier-ignore
+  const node = remaining.find(leaves) ?? remaining[0];
   if (graph.outputs.has(node.name)) return `'${node.name}' is an output of the model`;
   const reader = graph
     .consumers(node)
-    .find(({name}) => kept.get(name)?.input?.some(ref => nodeName(ref) === node.name));
+    .find(({name}) => kept.get(name)?.input?.some(ref => nodeName(ref) === node.name) && !remaining.some(other => other.name === name)); // prettier-ignore
   return reader
     ? `'${node.name}' is also used by ${reader.op} '${reader.name}'`
     : `'${node.name}' is an output of the model`;

@@ -3,6 +3,7 @@ import {io} from '@tensorflow/tfjs-core';
 import {GraphModel} from '@tensorflow/tfjs-converter';
 import {fuseAttention} from './fuse';
 import type {Report, Site} from './report';
+import {readable} from './weights';
 import './register_op';
 
 /** What `tf.loadGraphModel` takes, and what to fuse. */
@@ -54,5 +55,5 @@ async function withWeightData(artifacts: io.ModelArtifacts): Promise<io.ModelArt
   const weightData: ArrayBuffer[] = [];
   const reader = getWeightStream().getReader();
   for (let part = await reader.read(); !part.done; part = await reader.read()) weightData.push(part.value);
-  return {...rest, weightData};
+  return {...rest, weightData: readable(weightData)};
 }

@@ -45,7 +45,9 @@ export function broadcast(a: Shape | undefined, b: Shape | undefined): Shape | u
 
 /** x and y are equal, or one of them is 1: the same name in whatever order and however often they met. */
 function either(x: Dim, y: Dim): Dim {
-  const parts = (dim: Dim): string[] => (/^1·\{.*\}$/.test(dim.key) ? dim.key.slice(3, -1).split('|') : [dim.key]);
+  // '·' would make the name look like a product.
+  const parts = (dim: Dim): string[] =>
+    /^1·\{[^·]*\}$/.test(dim.key) ? dim.key.slice(3, -1).split('|') : [dim.key.replaceAll('·', '*')];
   const names = [...new Set([...parts(x), ...parts(y)])].sort();
   const name = names.join('|');
   return symbol(name.length < 300 ? `{${name}}` : `{${name.length}:${hash(name)}}`);

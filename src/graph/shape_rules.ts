@@ -198,7 +198,7 @@ export const SHAPE_RULES: Record<string, Rule> = {
   ...rulesFor(
     'Identity Cast Softmax LogSoftmax Exp Log Tanh Sigmoid Relu Relu6 Elu Selu Gelu Erf Sqrt Rsqrt Square Neg Abs Sin Cos Pow ' +
       'Reciprocal LogicalNot BiasAdd StopGradient PreventGradient MatrixBandPart MatrixSetDiag MatrixSetDiagV2 MatrixSetDiagV3 Cumsum OnesLike ZerosLike Snapshot ' +
-      'FusedBatchNorm FusedBatchNormV3 LeakyRelu Sign Floor Round ClipByValue Softplus CheckNumerics',
+      'FusedBatchNorm FusedBatchNormV3 LeakyRelu Sign IsFinite IsInf IsNan Log1p Expm1 Inv Round Ceil Rint Floor ClipByValue Softplus CheckNumerics',
     first,
   ),
   ...rulesFor(

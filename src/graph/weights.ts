@@ -27,8 +27,29 @@ export function withoutUnusedWeights(artifacts: io.ModelArtifacts, before: Graph
     }
     offset += bytes;
   }
+  return {...artifacts, weightSpecs: kept, weightData: cutOut(weightData, pieces)};
+}
+
+/** One buffer from one buffer; from several, several. */
+function cutOut(weightData: io.WeightData, pieces: Array<{from: number; length: number}>): io.WeightData {
   const buffers = pieces.map(({from, length}) => slice(weightData, from, length));
-  return {...artifacts, weightSpecs: kept, weightData: buffers.length === 1 ? buffers[0] : buffers};
+  if (Array.isArray(weightData)) return readable(buffers);
+  const whole = new Uint8Array(pieces.reduce((sum, {length}) => sum + length, 0));
+  let offset = 0;
+  for (const buffer of buffers) {
+    whole.set(new Uint8Array(buffer), offset);
+    offset += buffer.byteLength;
+  }
+  return whole.buffer;
+}
+
+/**
+ * The buffers as tfjs-core 4.22 can read them: it takes buffers for equally long when all but the last are, and then looks for
+ * the end of a longer last one where nothing is (CompositeArrayBuffer), which gives zeros. An empty buffer behind it helps.
+ */
+export function readable(buffers: ArrayBuffer[]): ArrayBuffer[] {
+  const last = buffers[buffers.length - 1];
+  return buffers.length > 1 && last.byteLength > buffers[0].byteLength ? [...buffers, new ArrayBuffer(0)] : buffers;
 }
 
 function constantNames(graph: Partial<GraphDef> | undefined): Set<string> {

@@ -41,7 +41,7 @@ export interface Attention {
   q: Operand;
   k: Operand;
   v: Operand;
-  /** Batch axes in the order of the scores, whose last two axes are i and j. */
+  /** Batch axes in the order of the scores, whose last two axes are i and j; one that masks meet merged has several letters. */
   batch: Axes;
   i: string;
   j: string;
@@ -118,10 +118,11 @@ function matchWith(subject: Subject, masks: Masks, softmax: SoftmaxMatch): Atten
   const factor = q.factor * k.factor;
   const outer = scores.scale;
   if (tanhInner !== null && !(outer > 0)) return new NotFused(`the Tanh of the scores is scaled by ${outer}`);
-  if (!Number.isFinite(outer * factor * (tanhInner ?? 1))) return new NotFused('the scores are scaled by a number that is not finite');
+  if (!Number.isFinite(outer * factor * (tanhInner ?? 1)))
+    return new NotFused('the scores are scaled by a number that is not finite');
   return {
     pattern: patternName(softmax, path.product, values.node), root: end.root, softmax: softmax.node, interior: [...interior],
-    q: operands[0], k: operands[1], v: operands[2], batch: [...batch].flatMap(axis => (axis === '*' ? ['*'] : [...axis])),
+    q: operands[0], k: operands[1], v: operands[2], batch,
     i: roles.i, j: roles.j, d: roles.d, c: roles.c, output, sizes,
     scale: tanhInner === null ? outer * factor : outer * factor * tanhInner,
     softcap: tanhInner === null ? 0 : outer,

@@ -1,5 +1,5 @@
 /** What masks mean, and arithmetic on it: positions, conditions j ≤ i + offset, and what is visible or hidden by them. */
-import {ONE, add, known, subtract} from '../dims';
+import {ONE, add, known, neverNegative, subtract} from '../dims';
 import type {Dim} from '../dims';
 import type {NodeDef} from '../graph_def';
 import type {Port} from '../graph_view';
@@ -39,17 +39,23 @@ export function combined(a: Positions, b: Positions, sign: 1 | -1): Meaning {
   return offset ? {kind: 'positions', coefficients, offset} : OTHER;
 }
 
-/** a ⋛ b as a condition j ≤ i + offset. */
-export function compared(op: string, a: Positions, b: Positions): Meaning {
+/**
+ * a ⋛ b as a condition j ≤ i + offset.
+ * @param keys how many places j has.
+ */
+export function compared(op: string, a: Positions, b: Positions, keys?: Dim): Meaning {
   const strict = op === 'Less' || op === 'Greater';
   if (!strict && op !== 'LessEqual' && op !== 'GreaterEqual') return OTHER;
   const greater = op.startsWith('Greater');
   // small ≤ large (or <): large − small ≥ 0 (or ≥ 1).
   const difference = greater ? combined(a, b, -1) : combined(b, a, -1);
-  if (difference.kind !== 'positions' || difference.coefficients.size !== 2) return OTHER;
+  if (difference.kind !== 'positions') return OTHER;
   const [j, i] = [difference.coefficients.get(0), difference.coefficients.get(1)];
   const offset = strict ? subtract(difference.offset, ONE) : difference.offset;
   if (!offset) return OTHER;
+  // The single token of a decode step: its position is a number.
+  if (difference.coefficients.size === 1) return j === -1 && reachesAll(offset, keys) ? {kind: 'number', value: 1} : OTHER; // prettier-ignore
+  if (difference.coefficients.size !== 2) return OTHER;
   const masked = (to: Dim, visible: number): Meaning => ({
     kind: 'masked', offset: to, visible: {kind: 'number', value: visible}, hidden: 1 - visible,
   }); // prettier-ignore
@@ -57,6 +63,12 @@ export function compared(op: string, a: Positions, b: Positions): Meaning {
   // j − i + offset ≥ 0 is the complement of j ≤ i − offset − 1.
   const complement = j === 1 && i === -1 ? subtract(known(-1), offset) : null;
   return complement ? masked(complement, 0) : OTHER;
+}
+
+/** Whether j ≤ offset holds for every j. */
+export function reachesAll(offset: Dim, keys: Dim | undefined): boolean {
+  const spare = keys && subtract(add(offset, ONE) ?? offset, keys);
+  return spare != null && neverNegative(spare);
 }
 
 /** What the hidden places become: known where the other operands do not matter, or only shift a number too low to matter. */

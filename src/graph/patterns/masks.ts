@@ -17,7 +17,7 @@ import {calledGraph, chosenMask, lengthOverOne, switchCondition} from './branche
 import type {Functions} from './branches';
 import {constantValues} from './matchers';
 import type {Subject} from './matchers';
-import {OTHER, asPositions, combined, compared, hiddenValue, simplified} from './mask_algebra';
+import {OTHER, asPositions, combined, compared, hiddenValue, reachesAll, simplified} from './mask_algebra';
 import type {Expression, Meaning} from './mask_algebra';
 import {triangleOf} from './triangle';
 
@@ -72,7 +72,7 @@ export class Masks {
       return value !== undefined ? {kind: 'number', value} : {kind: 'positions', coefficients: new Map(), offset: integer[0]}; // prettier-ignore
     }
     if (node.op in UNARY) return this.elementwise(node, inputs, [of(0)], ([a]) => UNARY[node.op](a));
-    if (node.op in BINARY) return this.binary(node, inputs, of(0), of(1));
+    if (node.op in BINARY) return this.alwaysVisible(port, this.binary(port, inputs, of(0), of(1)));
     switch (node.op) {
       case 'Const':
         return this.constant(port);
@@ -122,6 +122,13 @@ export class Masks {
     }
   }
 
+  /** j ≤ i + offset holds everywhere where it holds for the last key and the first query: one token after all others. */
+  private alwaysVisible(port: Port, meaning: Meaning): Meaning {
+    if (meaning.kind !== 'masked' || meaning.visible.kind !== 'number') return meaning;
+    const hidesNothing = reachesAll(meaning.offset, this.subject.shapes.of(port)?.at(-1));
+    return hidesNothing ? {kind: 'number', value: meaning.visible.value} : meaning;
+  }
+
   private conditional(node: NodeDef, inputs: readonly Port[]): Meaning {
     const [more, one] = ['then_branch', 'else_branch'].map(name => {
       const definition = this.functions.get(node.attr?.[name]?.func?.name ?? '');
@@ -168,12 +175,13 @@ export class Masks {
     return this.elementwise(node, inputs, [input], ([a]) => convert(a));
   }
 
-  private binary(node: NodeDef, inputs: readonly Port[], a: Meaning, b: Meaning): Meaning {
+  private binary(port: Port, inputs: readonly Port[], a: Meaning, b: Meaning): Meaning {
+    const {node} = port;
     const [p, q] = [asPositions(a), asPositions(b)];
     if (p && q && (a.kind === 'positions' || b.kind === 'positions')) {
       if (node.op === 'Add' || node.op === 'AddV2' || node.op === 'Sub')
         return combined(p, q, node.op === 'Sub' ? -1 : 1);
-      return compared(node.op, p, q);
+      return compared(node.op, p, q, this.subject.shapes.of(port)?.at(-1));
     }
     return this.elementwise(node, inputs, [a, b], ([x, y]) => BINARY[node.op](x, y));
   }

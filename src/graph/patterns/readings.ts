@@ -114,6 +114,7 @@ export function readScores(
       }
       case 'multiply': {
         const meaning = masks.meaning(step.by);
+        if (meaning.kind === 'number' && meaning.value === 1) break;
         const keeps = meaning.kind === 'masked' && meaning.visible.kind === 'number' && meaning.visible.value === 1 && meaning.hidden === 0; // prettier-ignore
         if (!keeps || s.bias.length > 0) return new NotFused(`the scores are multiplied by '${step.by.node.name}', which is no known factor`); // prettier-ignore
         zeroed = meaning.offset;
