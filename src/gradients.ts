@@ -32,24 +32,34 @@ export const flashAttentionGradient: GradConfig = {
       return engine().runKernel(FlashAttentionGrad, asInputMap(list), asAttrMap(gradAttrs)) as unknown as Tensor[];
     };
 
-    // dk and dv come from one kernel, but tfjs asks for them one by one and disposes what a closure does not return. dv waits
-    // among the tape's saved tensors, which tfjs disposes with the tape whether or not dv is asked for.
-    let waiting: Tensor | null = null;
+    // dk and dv (and dq, where it falls off with them) come from one kernel, but tfjs asks for them one by one and disposes what
+    // a closure does not return. The others wait among the tape's saved tensors, which tfjs disposes with the tape whether or
+    // not they are asked for.
+    const waiting: {v?: Tensor; q?: Tensor} = {};
     const gradientOfKeys = (): Tensor => {
-      const [dk, dv] = gradients('kv');
-      if (!taped) saved.push((waiting = keep(dv)));
+      const [dk, dv, dq] = gradients('kv') as [Tensor, Tensor, Tensor?];
+      if (!taped) {
+        Object.assign(waiting, {v: keep(dv), q: dq && keep(dq)});
+        saved.push(dv, ...(dq ? [dq] : []));
+      }
       return dk;
+    };
+    const takeWaiting = (name: 'v' | 'q'): Tensor | null => {
+      const found = waiting[name]?.clone() ?? null;
+      waiting[name]?.dispose();
+      return found;
     };
     const gradientOf = (name: InputName): Tensor => {
       switch (name) {
-        case 'q':
-        case 'bias':
-        case 'sinks':
-          return gradients(name)[0];
         case 'k':
           return gradientOfKeys();
         case 'v':
-          return waiting ? waiting.clone() : gradients('kv')[1];
+          return takeWaiting('v') ?? gradients('kv')[1];
+        case 'q':
+          return takeWaiting('q') ?? gradients('q')[0];
+        case 'bias':
+        case 'sinks':
+          return gradients(name)[0];
         default:
           return zeros(inputs[name]!.shape); // a constant, as tfjs treats the condition of `where`
       }

@@ -33,7 +33,8 @@ export interface AttentionResult<T> {
 
 /**
  * Inputs: those of FlashAttention, then output, lse, lseLow, the gradient of output and the gradient of lse.
- * Outputs: the gradients that `wanted` names: [dq], [dk, dv], [dbias] (rank 4, the bias's shape) or [dsinks].
+ * Outputs: the gradients that `wanted` names: [dq], [dk, dv], [dbias] (rank 4, the bias's shape) or [dsinks]; behind [dk, dv]
+ * also dq, from an implementation that has it at hand there.
  */
 export const FlashAttentionGrad = 'FlashAttentionGrad';
 
@@ -52,9 +53,12 @@ export interface GradInputs<T> extends AttentionResult<T> {
 /** Input: logits of rank 2 [rows, classes]; output: softmax over the last axis. */
 export const OnlineSoftmax = 'OnlineSoftmax';
 
-/** The inputs that are there, in canonical order, with their names. */
+/** tfjs asks for gradients in the inputs' order: k's comes first, since dv and on some backends dq fall off with it. */
+const LISTED: readonly InputName[] = ['k', 'v', 'q', ...INPUT_NAMES.filter(name => !['q', 'k', 'v'].includes(name))];
+
+/** The inputs that are there, with their names. */
 export function listInputs<T>(inputs: AttentionInputs<T>): {names: InputName[]; list: T[]} {
-  const names = INPUT_NAMES.filter(name => inputs[name] !== undefined);
+  const names = LISTED.filter(name => inputs[name] !== undefined);
   return {names, list: names.map(name => inputs[name]!)};
 }
 

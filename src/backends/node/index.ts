@@ -1,0 +1,56 @@
+/**
+ * Backend `tensorflow` (tfjs-node): blocks of rows through TensorFlow's own products, which use wider vectors than WebAssembly
+ * has. Only attention without options: each would cost passes over the block, and the WebAssembly kernels do them in
+ * registers; causal, they do half of the work.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import type {AttentionProblem} from '../../../kernels/problem';
+import type {Implementation} from '../implementation';
+import {backward} from './backward';
+import {blockSize, rowCut} from './blocks';
+import {forward} from './forward';
+
+/** Multiply-adds from which TensorFlow's products make up for what its ops cost to call, three to five of them a block. */
+const WORTH_CALLING = 2 ** 22;
+/** D + Dv from which the products weigh more than TensorFlow's passes for the softmax. */
+const WIDE = 64;
+/** Arrays of a block's size that live at once: scores and weights, and in a block out of range what they become. */
+const LIVE_ARRAYS = 3;
+
+export const blocked: Implementation = {
+  name: 'blocked',
+  isSpecialized: true,
+  unsupported: problem => unsupportedOption(problem),
+  forward: call => tidied(() => forward(call)),
+  backward: call => tidied(() => backward(call)),
+  plan: problem => {
+    const {Sk} = problem;
+    const {heads, rows} = blockSize(rowCut(problem));
+    const extraBytes = LIVE_ARRAYS * 4 * heads * rows * Sk;
+    return {tiles: {queries: rows, keys: Sk}, extraBytes, scoresInMainMemory: true};
+  },
+};
+
+/** A tidy for kernels: what tfjs hands a kernel and wants back are tensors, only its types say TensorInfo. */
+function tidied<T>(f: () => T): T {
+  return tf.tidy(() => f() as tf.TensorContainer) as T;
+}
+
+function unsupportedOption(problem: AttentionProblem): string | null {
+  const {B, H, Sk, Sq, D, Dv, windowLeft, windowRight} = problem;
+  if (B * H * Sq * Sk * (D + Dv) < WORTH_CALLING && Sq > 1) return 'so small a call is done by the WebAssembly kernels';
+  if (D + Dv < WIDE) return 'heads this narrow are done by the WebAssembly kernels';
+  const absent = (has: unknown, name: string): string | null =>
+    has ? `${name} is done by the WebAssembly kernels` : null;
+  return (
+    absent(problem.bias, 'a bias') ??
+    absent(problem.mask, 'a mask') ??
+    absent(problem.alibi !== 'none', 'ALiBi') ??
+    absent(problem.softcap > 0, 'a soft cap') ??
+    absent(problem.dropout > 0, 'dropout') ??
+    absent(problem.hasKeyLengths, 'keyLengths') ??
+    absent(problem.hasSegments, 'segmentIds') ??
+    absent(problem.hasSinks, 'sinks') ??
+    absent(windowLeft >= 0 || windowRight >= 0, 'causal or a window')
+  );
+}
