@@ -2,7 +2,7 @@
  * The environment variables under which Chromium and Dawn find the unpacked driver and libraries. The dynamic loader reads
  * them when a process starts, so they are set by the process that starts the tests.
  */
-import {mkdirSync} from 'node:fs';
+import {mkdirSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {cache} from './setup/steps.mjs';
 
@@ -17,6 +17,17 @@ export function gpuEnvironment() {
     VK_ICD_FILENAMES: join(unpackedChromium, 'vk_swiftshader_icd.json'),
     XDG_RUNTIME_DIR: runtime,
     CHROMIUM_PATH: join(unpackedChromium, 'chromium'),
-    FONTCONFIG_PATH: join(unpackedChromium, 'fonts'),
+    FONTCONFIG_FILE: fontSettings(runtime),
   };
+}
+
+/** The settings that come with Chromium name folders of another machine; without a font, Chromium ends at the first text field. */
+function fontSettings(folder) {
+  const file = join(folder, 'fonts.conf');
+  const folders = `<dir>${join(unpackedChromium, 'fonts')}</dir><cachedir>${join(folder, 'fonts')}</cachedir>`;
+  writeFileSync(
+    file,
+    `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${folders}</fontconfig>\n`,
+  );
+  return file;
 }

@@ -1,0 +1,90 @@
+/** Starts a tfjs backend in this worker, with the reason where it does not start, and says what it runs on. */
+import * as tf from '@tensorflow/tfjs-core';
+import plainWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm?url';
+import simdWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm?url';
+import threadedWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm?url';
+import type {BackendName} from '../messages';
+
+const PATIENCE_MS = 30_000;
+
+/** Each loads its package, starts the backend and describes the device. */
+const STARTS: Record<BackendName, () => Promise<string>> = {
+  webgpu: startWebGPU,
+  webgl: startWebGL,
+  wasm: startWasm,
+  cpu: startCpu,
+};
+
+/**
+ * @returns the device in words.
+ * @throws Error with the reason why the backend does not start here.
+ */
+export async function startBackend(name: BackendName): Promise<string> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const patience = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`it did not start within ${PATIENCE_MS / 1000} s`)), PATIENCE_MS);
+  });
+  try {
+    return await Promise.race([STARTS[name](), patience]);
+  } catch (error) {
+    throw new Error(`The backend ${name} does not start here: ${error instanceof Error ? error.message : error}`, {
+      cause: error,
+    });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function startWebGPU(): Promise<string> {
+  const {createWebGPUBackend} = await import('tfjs-flash-attention/webgpu');
+  const {adapterInfo} = await createWebGPUBackend();
+  const {vendor, architecture, description} = adapterInfo;
+  return description || [vendor, architecture].filter(Boolean).join(' ') || 'a GPU without a name';
+}
+
+async function startWebGL(): Promise<string> {
+  const gl = new OffscreenCanvas(1, 1).getContext('webgl2');
+  if (!gl) throw new Error('the browser has no WebGL 2 in workers');
+  await import('@tensorflow/tfjs-backend-webgl');
+  await select('webgl');
+  const names = gl.getExtension('WEBGL_debug_renderer_info');
+  return String(gl.getParameter(names ? names.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+}
+
+async function startWasm(): Promise<string> {
+  const {getThreadsCount, setWasmPaths} = await import('@tensorflow/tfjs-backend-wasm');
+  const urls = [plainWasm, simdWasm, threadedWasm].map(url => new URL(url, self.location.href).href);
+  setWasmPaths({
+    'tfjs-backend-wasm.wasm': urls[0],
+    'tfjs-backend-wasm-simd.wasm': urls[1],
+    'tfjs-backend-wasm-threaded-simd.wasm': urls[2],
+  });
+  await Promise.all(urls.map(reachable));
+  await select('wasm');
+  const threads = getThreadsCount();
+  return `WebAssembly, ${threads === 1 ? 'one thread' : `${threads} threads`}`;
+}
+
+/** tfjs itself waits forever for a file that does not come. */
+async function reachable(url: string): Promise<void> {
+  const file = url.slice(url.lastIndexOf('/') + 1);
+  const response = await fetch(url, {method: 'HEAD'}).catch(() => null);
+  if (!response?.ok) throw new Error(`the file ${file} does not load (${response ? response.status : 'no answer'})`);
+}
+
+async function startCpu(): Promise<string> {
+  await import('@tensorflow/tfjs-backend-cpu');
+  await select('cpu');
+  return 'JavaScript, one thread';
+}
+
+/** tf.setBackend says false and keeps the reason to itself: the factory is asked in its place. */
+async function select(name: BackendName): Promise<void> {
+  const factory = tf.findBackendFactory(name);
+  if (!factory) throw new Error('the browser lacks what it needs');
+  const backend = await factory();
+  tf.removeBackend(name);
+  tf.registerBackend(name, () => backend);
+  await tf.setBackend(name);
+  await tf.ready();
+}
