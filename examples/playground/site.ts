@@ -12,12 +12,6 @@ const shaderText: Plugin = {
     /\.(wgsl|glsl|vert|frag)$/.test(id) ? `export default ${JSON.stringify(readFileSync(id, 'utf8'))};` : null,
 };
 
-/** Where memory may be shared between threads; what else serves the page runs wasm on one thread. */
-const ISOLATED = {
-  'Cross-Origin-Opener-Policy': 'same-origin',
-  'Cross-Origin-Embedder-Policy': 'require-corp',
-};
-
 export interface SiteOptions {
   /** Where the built page goes. */
   out: string;
@@ -26,7 +20,7 @@ export interface SiteOptions {
 }
 
 export function siteConfig({out, port, host}: SiteOptions): InlineConfig {
-  const server = {port, host, strictPort: port !== 0, headers: ISOLATED};
+  const server = {port, host, strictPort: port !== 0};
   return {
     configFile: false,
     root: __dirname,

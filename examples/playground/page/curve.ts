@@ -4,7 +4,7 @@ import type {CurvePoint, Report, Settings} from '../messages';
 import {decades, frame} from './axes';
 import {byId, drawing, picture, row, svg} from './dom';
 import {legend, mark} from './marks';
-import {duration, times} from './quantity';
+import {duration, roundQuantity, times} from './quantity';
 import {captionOf} from './result';
 
 const HEIGHT = 320;
@@ -55,7 +55,7 @@ function drawCurve({sizes, points, caption}: Curve, width: number): SVGSVGElemen
       label: String,
       title: 'N, queries and keys',
     },
-    {...decades(all.length > 0 ? all : [0.1, 100]), label: duration, title: 'time a call'},
+    {...decades(all.length > 0 ? all : [0.1, 100]), label: ms => roundQuantity(ms / 1e3, 's'), title: 'time a call'},
   );
   const path = line(
     ([N]) => x(N),

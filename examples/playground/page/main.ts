@@ -76,7 +76,7 @@ form.addEventListener('submit', event => {
   void run({settings: wanted}, report => {
     result.hear(report);
     roofline.hear(report);
-  });
+  }).then(result.end);
 });
 
 byId('sweep', HTMLElement).addEventListener('click', () => {

@@ -6,7 +6,7 @@ import {quantity, times} from './quantity';
 const SAID = ['queries', 'keys'];
 
 export function planSentences(explanation: Explanation): string[] {
-  const {backend, implementation, tiles, flops, bytes, intensity, bound, memory, machine} = explanation;
+  const {backend, implementation, tiles, flops, bytes, intensity, memory} = explanation;
   const rest = Object.entries(tiles).filter(([name]) => !SAID.includes(name));
   const others = rest.length > 0 ? ` (${rest.map(([name, value]) => `${name} ${value}`).join(', ')})` : '';
   return [
@@ -16,13 +16,22 @@ export function planSentences(explanation: Explanation): string[] {
       `${times(bytes.unfused / bytes.fused)} as much, ${perByte(intensity.unfused)}.`,
     `Besides inputs and output it is planned to hold ${quantity(memory.fused, 'B')}, ` +
       `the chain ${quantity(memory.unfused, 'B')} of scores.`,
-    `On ${machine}, ${bound.fused} would bound it, and ${bound.unfused} the chain.`,
   ];
 }
 
-/** The implementations that do not serve the call, with the reason. */
+/** What takes longest by the machine that the explanation was made for. */
+export function boundSentence({bound}: Explanation): string {
+  const {fused, unfused} = bound;
+  return fused === unfused
+    ? `By the roofs measured here, ${fused} bounds both.`
+    : `By the roofs measured here, ${fused} bounds it, and ${unfused} the chain.`;
+}
+
+/** The implementations that do not serve the call, by the reason. */
 export function otherImplementations({reasons}: Explanation): string[] {
-  return reasons.map(({name, reason}) => `‘${name}’ does not: ${reason}.`);
+  const names = new Map<string, string[]>();
+  for (const {name, reason} of reasons) names.set(reason, [...(names.get(reason) ?? []), `‘${name}’`]);
+  return [...names].map(([reason, those]) => `Not ${those.join(', not ')}: ${reason}.`);
 }
 
 function tileWords({queries, keys}: Record<string, number>): string {

@@ -7,6 +7,11 @@ export function quantity(value: number, unit: string): string {
   return value === 0 ? `0${NO_BREAK}${unit}` : `${si(value)}${unit}`.replace(' ', NO_BREAK);
 }
 
+/** Without digits that say nothing: 10 ms where `quantity` has 10.0 ms. */
+export function roundQuantity(value: number, unit: string): string {
+  return quantity(value, unit).replace(/\.0+(?=\D)/, '');
+}
+
 export function duration(ms: number): string {
   return quantity(ms / 1e3, 's');
 }

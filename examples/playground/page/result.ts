@@ -1,123 +1,120 @@
 /** The section on one call: fills in what the worker reports, as it reports it. */
-import type {Report, Settings} from '../messages';
+import type {Agreement, Both, Held, Report, Settings, Timing} from '../messages';
 import {byId, html, row} from './dom';
-import {otherImplementations, planSentences} from './plan_words';
+import {boundSentence, otherImplementations, planSentences} from './plan_words';
 import {deviation, duration, quantity, times} from './quantity';
 
-/** What each row of the table says before anything is known of it. */
 const ROWS = {
   time: 'Time a call',
   rate: 'Arithmetic',
   memory: 'Memory held besides inputs and output',
   error: 'Error beside float64',
 };
-type RowName = keyof typeof ROWS;
-type Part = 'chain' | 'flash';
+const HEADLINES = ['speedup', 'memory-ratio', 'difference'] as const;
+const PARTS = ['chain', 'flash'] as const;
+type Part = (typeof PARTS)[number];
+const PENDING = '…';
+const NONE = '–';
 
 export interface ResultView {
   start: (settings: Settings) => void;
   hear: (report: Report) => void;
+  /** Nothing more comes: what is still open stays unknown. */
+  end: () => void;
 }
 
 export function resultView(): ResultView {
-  const [place, hint, remark, plan] = [
-    byId('result', HTMLElement),
-    byId('result-hint', HTMLElement),
-    byId('remark', HTMLElement),
-    byId('plan', HTMLElement),
-  ];
-  const headline = {
-    speedup: byId('speedup', HTMLElement),
-    memory: byId('memory-ratio', HTMLElement),
-    difference: byId('difference', HTMLElement),
-  };
+  const [place, hint, remark, plan] = ['result', 'result-hint', 'remark', 'plan'].map(id => byId(id, HTMLElement));
   const table = byId('comparison', HTMLTableElement);
-  let cells: Record<RowName, Record<Part, HTMLElement>>;
-  let flops: Record<Part, number> = {chain: 0, flash: 0};
-  let noChain: string | null = null;
+  const cells = new Map<string, HTMLElement>();
+  let flops: Both<number> = {chain: 0, flash: 0};
 
-  const clear = (settings: Settings): void => {
+  const headline = (id: (typeof HEADLINES)[number], text: string, note = '', quality = ''): void => {
+    byId(id, HTMLElement).replaceChildren(text, ...(note ? [html('small', {class: quality}, note)] : []));
+  };
+  const write = (name: keyof typeof ROWS, part: Part, text: string, note = ''): void =>
+    cells.get(`${name} ${part}`)!.replaceChildren(text, ...(note ? [html('small', {}, note)] : []));
+
+  const start = (settings: Settings): void => {
+    hint.hidden = true;
+    place.hidden = false;
+    remark.textContent = '';
+    plan.replaceChildren();
+    for (const id of HEADLINES) headline(id, PENDING);
     table.caption!.textContent = captionOf(settings);
-    const entries = Object.entries(ROWS).map(([name, title]) => {
-      const [chain, flash] = [html('span', {}, '…'), html('span', {}, '…')];
-      table.tBodies[0].append(row(title, chain, flash));
-      return [name, {chain, flash}];
+    const rows = Object.entries(ROWS).map(([name, title]) => {
+      const values = PARTS.map(part => {
+        const cell = html('span', {}, PENDING);
+        cells.set(`${name} ${part}`, cell);
+        return cell;
+      });
+      return row(title, ...values);
     });
-    cells = Object.fromEntries(entries) as typeof cells;
+    table.tBodies[0].replaceChildren(...rows);
   };
-  const write = (name: RowName, part: Part, text: string, note = ''): void =>
-    cells[name][part].replaceChildren(text, ...(note ? [html('small', {}, note)] : []));
 
-  return {
-    start: settings => {
-      hint.hidden = true;
-      place.hidden = false;
-      table.tBodies[0].replaceChildren();
-      clear(settings);
-      for (const each of Object.values(headline)) {
-        each.textContent = '…';
-        each.className = '';
-      }
-      remark.textContent = '';
-      plan.replaceChildren();
-      noChain = null;
-    },
-    hear: report => {
-      switch (report.kind) {
-        case 'plan': {
-          const {explanation} = report;
-          flops = {
-            flash: explanation.flops,
-            chain: explanation.intensity.unfused * explanation.bytes.unfused,
-          };
-          const others = otherImplementations(explanation).map(text => html('li', {}, text));
-          plan.replaceChildren(
-            html('p', {}, planSentences(explanation).join(' ')),
-            ...(others.length > 0 ? [html('ul', {}, ...others)] : []),
-          );
-          return;
-        }
-        case 'agreement': {
-          const {agrees, difference, errors, rows, allowed} = report.agreement;
-          noChain = report.noChain;
-          headline.difference.textContent = difference === null ? '–' : deviation(difference);
-          headline.difference.className = agrees ? 'good' : 'bad';
-          write('error', 'flash', deviation(errors.flash), `${rows} rows, allowed ${deviation(allowed)}`);
-          write('error', 'chain', errors.chain === null ? 'not run' : deviation(errors.chain));
-          if (noChain !== null) remark.textContent = `The chain is not run: ${noChain}.`;
-          if (!agrees) for (const each of [headline.speedup, headline.memory]) each.textContent = '–';
-          return;
-        }
-        case 'memory': {
-          const {chain, flash} = report.held;
-          for (const [part, {bytes, source}] of [['chain', chain], ['flash', flash]] as const) {
-            write('memory', part, quantity(bytes, 'B'), source === 'measured' ? 'measured by tfjs' : 'planned by explain');
-          } // prettier-ignore
-          headline.memory.textContent =
-            flash.bytes > 0 ? times(chain.bytes / flash.bytes) : `${quantity(chain.bytes, 'B')} : 0`;
-          return;
-        }
-        case 'times': {
-          const {chain, flash} = report.times;
-          for (const [part, timing] of [['chain', chain], ['flash', flash]] as const) {
-            if (!timing) {
-              write('time', part, 'not run');
-              write('rate', part, '–');
-              continue;
-            }
-            const {ms, fastest, slowest, rounds, calls} = timing;
-            const note = rounds > 1 ? `${duration(fastest)} – ${duration(slowest)}, ${rounds} rounds of ${calls}` : `one round of ${calls}`;
-            write('time', part, duration(ms), note);
-            write('rate', part, quantity(flops[part] / (ms / 1e3), 'FLOP/s'));
-          } // prettier-ignore
-          headline.speedup.textContent = chain ? times(chain.ms / flash.ms) : '–';
-          return;
-        }
-        case 'remark':
-          remark.textContent = report.text;
-      }
-    },
+  const showAgreement = ({agrees, difference, errors, rows, allowed}: Agreement): void => {
+    const [note, quality] = agrees ? ['they agree', 'good'] : ['they do not agree', 'bad'];
+    headline('difference', difference === null ? NONE : deviation(difference), note, quality);
+    write('error', 'flash', deviation(errors.flash), `${rows} rows, allowed ${deviation(allowed)}`);
+    write('error', 'chain', errors.chain === null ? 'not run' : deviation(errors.chain));
   };
+
+  const showMemory = (held: Both<Held>): void => {
+    for (const part of PARTS) {
+      const {bytes, source} = held[part];
+      write('memory', part, quantity(bytes, 'B'), source === 'measured' ? 'measured by tfjs' : 'planned by explain');
+    }
+    const {chain, flash} = held;
+    headline('memory-ratio', flash.bytes > 0 ? times(chain.bytes / flash.bytes) : `${quantity(chain.bytes, 'B')} : 0`);
+  };
+
+  const showTimes = (measured: {chain: Timing | null; flash: Timing}): void => {
+    for (const part of PARTS) {
+      const timing = measured[part];
+      write('time', part, timing ? duration(timing.ms) : 'not run', timing ? roundsOf(timing) : '');
+      write('rate', part, timing ? quantity(flops[part] / (timing.ms / 1e3), 'FLOP/s') : NONE);
+    }
+    const {chain, flash} = measured;
+    headline('speedup', chain ? times(chain.ms / flash.ms) : NONE);
+  };
+
+  const hear = (report: Report): void => {
+    switch (report.kind) {
+      case 'plan': {
+        const {explanation} = report;
+        flops = {flash: explanation.flops, chain: explanation.intensity.unfused * explanation.bytes.unfused};
+        const others = otherImplementations(explanation).map(text => html('li', {}, text));
+        const sentences = html('p', {}, planSentences(explanation).join(' '));
+        plan.replaceChildren(sentences, ...(others.length > 0 ? [html('ul', {}, ...others)] : []));
+        return;
+      }
+      case 'agreement':
+        if (report.noChain !== null) remark.textContent = `The chain is not run: ${report.noChain}.`;
+        return showAgreement(report.agreement);
+      case 'memory':
+        return showMemory(report.held);
+      case 'times':
+        return showTimes(report.times);
+      case 'roofs':
+        plan.querySelector('p')?.append(` ${boundSentence(report.explanation)}`);
+        return;
+      case 'remark':
+        remark.textContent = report.text;
+    }
+  };
+
+  const end = (): void => {
+    for (const place of [...cells.values(), ...HEADLINES.map(id => byId(id, HTMLElement))]) {
+      if (place.textContent === PENDING) place.textContent = NONE;
+    }
+  };
+  return {start, hear, end};
+}
+
+function roundsOf({fastest, slowest, rounds, calls}: Timing): string {
+  const batches = `${rounds} ${rounds === 1 ? 'round' : 'rounds'} of ${calls}`;
+  return rounds === 1 ? batches : `${duration(fastest)} – ${duration(slowest)}, ${batches}`;
 }
 
 /** @param shownN what stands for N. */

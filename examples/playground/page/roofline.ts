@@ -5,7 +5,8 @@ import type {Both, Report, Roofs} from '../messages';
 import {decades, frame} from './axes';
 import {byId, drawing, picture, svg} from './dom';
 import {legend, mark} from './marks';
-import {quantity} from './quantity';
+import {boundSentence} from './plan_words';
+import {quantity, roundQuantity} from './quantity';
 
 const HEIGHT = 340;
 
@@ -54,13 +55,13 @@ function pointsOf({flops, bytes, intensity}: Explanation, ms: {chain: number | n
   };
 }
 
-function captionOf({roofs, points}: Chart, {bound}: Explanation): string {
+function captionOf({roofs, points}: Chart, explanation: Explanation): string {
   const {flops, side, bandwidth, copyBytes} = roofs;
   const isAbove = [points.chain, points.flash].some(point => point && point.rate > roofOver(roofs, point));
   return (
     `Measured on this backend: ${quantity(flops, 'FLOP/s')} by tf.matMul of two ${side} × ${side} matrices, ` +
     `${quantity(bandwidth, 'B/s')} by a copy of ${quantity(copyBytes, 'B')} (tf.neg, read and written). ` +
-    `By these, ${bound.fused} bounds flash and ${bound.unfused} the chain. FLOPs per byte are those of explain’s model.` +
+    `${boundSentence(explanation)} FLOPs per byte are those of explain’s model.` +
     (isAbove ? ' A point above the roof is faster than what the backend’s own ops reach.' : '')
   );
 }
@@ -76,12 +77,12 @@ function drawRoofline({roofs, points}: Chart, width: number): SVGSVGElement {
   const xAxis = decades([ridge, ...present.map(({intensity}) => intensity)].flatMap(value => [value / 2, value * 2]));
   const [least, most] = xAxis.domain;
   const roof = (intensity: number): number => Math.min(flops, bandwidth * intensity);
-  const rates = [roof(least), ...present.map(({rate}) => rate), flops * 1.5];
-  const {x, y, right, top, marks} = frame(
+  const rates = [roof(least) / 2, ...present.map(({rate}) => rate), flops * 1.5];
+  const {x, y, left, right, top, marks} = frame(
     width,
     HEIGHT,
     {...xAxis, label: plain, title: 'FLOPs per byte of main memory'},
-    {...decades(rates), label: value => quantity(value, ''), title: 'FLOP/s'},
+    {...decades(rates), label: value => roundQuantity(value, ''), title: 'FLOP/s'},
   );
   const corners = [least, Math.max(least, Math.min(most, ridge)), most].map((at): [number, number] => [
     x(at),
@@ -90,17 +91,22 @@ function drawRoofline({roofs, points}: Chart, width: number): SVGSVGElement {
   const point = (name: keyof Both<Point>): SVGElement[] => {
     const at = points[name];
     if (!at) return [];
-    const [px, py] = [x(at.intensity), y(at.rate)];
+    const [px, py, roofY] = [x(at.intensity), y(at.rate), y(roof(at.intensity))];
+    const anchor = px < left + 60 ? 'start' : px > right - 60 ? 'end' : 'middle';
+    // On the side of the point where the roof is not.
+    const label = {class: `value ${name}`, x: px, y: py < roofY ? py - 14 : py + 24, 'text-anchor': anchor};
     return [
-      svg('line', {class: `drop ${name}`, x1: px, x2: px, y1: py, y2: y(roofOver(roofs, at))}),
+      svg('line', {class: `drop ${name}`, x1: px, x2: px, y1: py, y2: roofY}),
       mark(name, px, py),
-      svg('text', {class: `value ${name}`, x: px, y: py + 22, 'text-anchor': 'middle'}, quantity(at.rate, 'FLOP/s')),
+      svg('text', label, quantity(at.rate, 'FLOP/s')),
     ];
   };
   return drawing(
     {width, height: HEIGHT, title: 'Roofline of this device', description: rooflineWords({roofs, points})},
     ...marks,
     svg('path', {class: 'roof', d: line()(corners) ?? ''}),
+    svg('text', {x: left + 8, y: y(roof(least)) + 20}, `copy ${quantity(bandwidth, 'B/s')}`),
+    svg('text', {x: right - 4, y: y(flops) - 8, 'text-anchor': 'end'}, `matMul ${quantity(flops, 'FLOP/s')}`),
     ...legend(right, top - 18),
     ...point('chain'),
     ...point('flash'),

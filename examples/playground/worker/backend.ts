@@ -2,7 +2,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import plainWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm?url';
 import simdWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm?url';
-import threadedWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm?url';
 import type {BackendName} from '../messages';
 
 const PATIENCE_MS = 30_000;
@@ -51,18 +50,20 @@ async function startWebGL(): Promise<string> {
   return String(gl.getParameter(names ? names.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
 }
 
+/** One thread, whatever the page may share: tfjs's threads do not outlive a bundler's renaming, and both ways are to have the same. */
 async function startWasm(): Promise<string> {
-  const {getThreadsCount, setWasmPaths} = await import('@tensorflow/tfjs-backend-wasm');
-  const urls = [plainWasm, simdWasm, threadedWasm].map(url => new URL(url, self.location.href).href);
+  const {setWasmPaths} = await import('@tensorflow/tfjs-backend-wasm');
+  tf.env().set('WASM_HAS_MULTITHREAD_SUPPORT', false);
+  tf.env().set('FLASH_ATTENTION_THREADS', 1);
+  const [plain, simd] = [plainWasm, simdWasm].map(url => new URL(url, self.location.href).href);
   setWasmPaths({
-    'tfjs-backend-wasm.wasm': urls[0],
-    'tfjs-backend-wasm-simd.wasm': urls[1],
-    'tfjs-backend-wasm-threaded-simd.wasm': urls[2],
+    'tfjs-backend-wasm.wasm': plain,
+    'tfjs-backend-wasm-simd.wasm': simd,
+    'tfjs-backend-wasm-threaded-simd.wasm': simd, // asked for, never loaded
   });
-  await Promise.all(urls.map(reachable));
+  await Promise.all([plain, simd].map(reachable));
   await select('wasm');
-  const threads = getThreadsCount();
-  return `WebAssembly, ${threads === 1 ? 'one thread' : `${threads} threads`}`;
+  return 'WebAssembly, one thread';
 }
 
 /** tfjs itself waits forever for a file that does not come. */
@@ -74,6 +75,7 @@ async function reachable(url: string): Promise<void> {
 
 async function startCpu(): Promise<string> {
   await import('@tensorflow/tfjs-backend-cpu');
+  tf.env().set('FLASH_ATTENTION_THREADS', 1);
   await select('cpu');
   return 'JavaScript, one thread';
 }

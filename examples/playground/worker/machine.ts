@@ -5,7 +5,7 @@ import type {Roofs} from '../messages';
 import {batchTime} from './timing';
 
 /** Sizes double until one call takes this long, or the largest is reached. */
-const LONG_ENOUGH_MS = 40;
+const LONG_ENOUGH_MS = 30;
 const SIDES = {from: 128, to: 4096};
 const COPIED_NUMBERS = {from: 2 ** 18, to: 2 ** 25};
 const ROUNDS = 3;
@@ -42,8 +42,8 @@ async function fastest(
     await batchTime(call, 1);
     let ms = await batchTime(call, 1);
     const isLast = ms >= LONG_ENOUGH_MS || size >= to;
-    // A call is over before the wait for it is: several in a row.
-    for (let round = 0; isLast && round < ROUNDS; round++) ms = Math.min(ms, (await batchTime(call, 4)) / 4);
+    // Two in a row, since the wait for the end takes its time, too.
+    for (let round = 0; isLast && round < ROUNDS; round++) ms = Math.min(ms, (await batchTime(call, 2)) / 2);
     tf.dispose(used);
     if (isLast) return {size, ms};
   }

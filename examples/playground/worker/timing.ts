@@ -5,9 +5,9 @@ import type {Timing} from '../messages';
 
 export type Call = () => Tensor;
 
-const BATCH_MS = 60;
+const BATCH_MS = 40;
 const MOST_CALLS = 200;
-const MOST_ROUNDS = 7;
+const MOST_ROUNDS = 5;
 
 /** @param budgetMs what the rounds together should take; one round there is at least. */
 export async function timeInTurn(calls: Call[], budgetMs: number): Promise<Timing[]> {
