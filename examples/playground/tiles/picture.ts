@@ -20,7 +20,7 @@ const NARROW = 520;
 export function drawStep({walk, at}: Shown, width: number): SVGSVGElement {
   const {sweeps, steps, title} = walk;
   const isNarrow = width < NARROW;
-  const left = isNarrow ? 2 : 190;
+  const left = isNarrow ? 2 : 226;
   const rowHeight = isNarrow ? ROW + 18 : ROW;
   const top = BARS.top + BARS.height + GAP;
   const step = at < 0 ? null : steps[at];
