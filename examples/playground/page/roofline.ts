@@ -77,7 +77,7 @@ function drawRoofline({roofs, points}: Chart, width: number): SVGSVGElement {
   const xAxis = decades([ridge, ...present.map(({intensity}) => intensity)].flatMap(value => [value / 2, value * 2]));
   const [least, most] = xAxis.domain;
   const roof = (intensity: number): number => Math.min(flops, bandwidth * intensity);
-  const rates = [roof(least) / 2, ...present.map(({rate}) => rate), flops * 1.5];
+  const rates = [roof(least) / 2, ...present.map(({rate}) => rate / 2), flops * 1.5];
   const {x, y, left, right, top, marks} = frame(
     width,
     HEIGHT,
