@@ -1,7 +1,10 @@
 /** tfjs-flash-attention/webgpu: opens the GPU with what the kernels can use, which tfjs's own start does not ask for. */
-import {ready, registerBackend, removeBackend, setBackend} from '@tensorflow/tfjs-core';
+import './register';
+import {backend, ready, registerBackend, removeBackend, setBackend} from '@tensorflow/tfjs-core';
 import type {KernelBackend} from '@tensorflow/tfjs-core';
 import matrixProbe from '../kernels/webgpu/matrix_probe.wgsl';
+import {internalsOf, rememberAdapter, stateOf} from './backends/webgpu/device';
+import {matricesAgree} from './webgpu_matrices';
 
 /** tfjs's WebGPUBackend class, as `@tensorflow/tfjs-backend-webgpu` exports it. */
 type BackendClass = new (device: GPUDevice, adapterInfo?: GPUAdapterInfo) => KernelBackend;
@@ -41,12 +44,20 @@ export async function createWebGPUBackend(options: WebGPUBackendOptions = {}): P
     const others = FEATURES.filter(feature => feature !== SUBGROUP_MATRICES);
     ({adapter, device} = await openDevice(gpu, powerPreference, others));
   }
+  rememberAdapter(device, adapter.info);
   // Imported late: the package looks for navigator.gpu while it loads.
   const {WebGPUBackend} = (await import('@tensorflow/tfjs-backend-webgpu')) as unknown as {WebGPUBackend: BackendClass};
   removeBackend(name);
   registerBackend(name, () => new WebGPUBackend(device, adapter.info), 3);
   if (!(await setBackend(name))) throw new Error(`createWebGPUBackend: tfjs could not start the backend '${name}'.`);
   await ready();
+  const {matrices} = stateOf(internalsOf(backend()));
+  if (matrices.shapes.length > 0 && !(await matricesAgree(device))) {
+    matrices.shapes = [];
+    console.warn(
+      'createWebGPUBackend: this device’s subgroup matrices gave wrong products; half precision goes without.',
+    );
+  }
   return device;
 }
 

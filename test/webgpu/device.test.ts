@@ -4,7 +4,9 @@ import {flashAttention, flashAttentionWithLse} from '../../src';
 import {internalsOf, stateOf} from '../../src/backends/webgpu/device';
 import {forceImplementation} from '../../src/register';
 import {createWebGPUBackend} from '../../src/webgpu';
+import {matricesAgree} from '../../src/webgpu_matrices';
 import {expectSameBits} from '../closeness';
+import {deviceOf} from '../harness/error_scopes';
 import {describeWith, useBackend, useDawn} from '../harness/node';
 
 const random = (shape: [number, number, number, number], seed: number): tf.Tensor4D =>
@@ -81,6 +83,19 @@ describeWith(['dawn'], 'webgpu', () => {
     }
     expect((tf.memory() as unknown as {numBytesInGPU: number}).numBytesInGPU).toBe(bytes);
     tf.dispose([q, k]);
+  });
+
+  it('trusts half precision that agrees with float32, and no matrices that the device then refuses', async () => {
+    const device = deviceOf(tf.backend());
+    expect(await matricesAgree(device)).toBe(true);
+    const {hasHalves, matrices} = state();
+    // A device that tells of matrices and cannot compile them.
+    Object.assign(state(), {hasHalves: true, matrices: {...matrices, shapes: [{M: 16, N: 16, K: 16}], subgroup: 32}});
+    const before = tf.memory().numTensors;
+    expect(await matricesAgree(device)).toBe(false);
+    expect(tf.memory().numTensors).toBe(before);
+    Object.assign(state(), {hasHalves, matrices});
+    state().pipelines.clear();
   });
 
   it('tells of its kernels to tf.time and tf.profile', async () => {

@@ -55,6 +55,13 @@ interface DeviceWithInfo {
 }
 
 const states = new WeakMap<GPUDevice, DeviceState>();
+/** What opened a device knows of it: not every implementation repeats an adapter's matrices in `device.adapterInfo`. */
+const adapters = new WeakMap<GPUDevice, DeviceWithInfo['adapterInfo']>();
+
+/** Keeps what the adapter told; before the first call on the device. */
+export function rememberAdapter(device: GPUDevice, info: GPUAdapterInfo): void {
+  adapters.set(device, info);
+}
 
 export function internalsOf(backend: KernelBackend): WebGPUInternals {
   return backend as unknown as WebGPUInternals;
@@ -77,7 +84,7 @@ export function stateOf({device}: WebGPUInternals): DeviceState {
     matrices: {
       storage,
       invocations,
-      shapes: hasHalves && features.has('chromium-experimental-subgroup-matrix') ? matrixShapes(info) : [],
+      shapes: hasHalves && features.has('chromium-experimental-subgroup-matrix') ? matrixShapes(device, info) : [],
       subgroup: info?.subgroupMaxSize === subgroup ? subgroup : 0,
     },
     limits: {
@@ -95,8 +102,8 @@ export function stateOf({device}: WebGPUInternals): DeviceState {
 }
 
 /** The products of float16 matrices with float32 sums that the adapter lists. */
-function matrixShapes(info: DeviceWithInfo['adapterInfo']): MatrixShape[] {
-  return [...(info?.subgroupMatrixConfigs ?? [])]
+function matrixShapes(device: GPUDevice, info: DeviceWithInfo['adapterInfo']): MatrixShape[] {
+  return [...(info?.subgroupMatrixConfigs ?? adapters.get(device)?.subgroupMatrixConfigs ?? [])]
     .filter(({componentType, resultComponentType}) => componentType === 'f16' && resultComponentType === 'f32')
     .map(({M, N, K}) => ({M, N, K}));
 }
