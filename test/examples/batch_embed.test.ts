@@ -117,7 +117,9 @@ describe('the example batch-embed', () => {
   });
 });
 
-const spark = existsSync(PYTHON) ? null : 'pyspark is not set up: node .ci/setup.mjs spark, where Java and pip are';
+const spark = existsSync(PYTHON)
+  ? null
+  : 'pyspark is not there: python3 -m venv node_modules/.cache/tfjs-flash-attention/spark, its pip install pyspark==3.5.4, and Java 11 or newer';
 (spark ? describe.skip : describe)(`batch-embed through Spark${spark ? ` [${spark}]` : ''}`, () => {
   it('equals one process, though a worker fails once', () => {
     const out = file('spark');
