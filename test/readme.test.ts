@@ -2,6 +2,7 @@
 import {existsSync, readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {implementationsOf} from '../src/register';
+import {EXPECTED} from './graph/expected';
 
 const ROOT = join(__dirname, '..');
 const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
@@ -33,6 +34,14 @@ describe('tables', () => {
   ])('%s: its page names the same', (backend, page) => {
     const names = implementationsOf(backend).map(({name}) => `\`${name}\``);
     expect(readFileSync(join(ROOT, 'docs', `${page}.md`), 'utf8')).toContain(names.join(', '));
+  });
+
+  it('give the sites of the converted models as the tests know them', () => {
+    const rows = [...README.matchAll(/^\| [^|]* \| `(\w+)` +\| (\d+) \/ (\d+) +\|$/gm)];
+    expect(rows.length).toBeGreaterThan(0);
+    for (const [, name, found, fused] of rows) {
+      expect({name, ...EXPECTED[name]}).toMatchObject({name, found: Number(found), fused: Number(fused)});
+    }
   });
 
   it('name what the package exports', () => {
