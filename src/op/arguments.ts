@@ -123,7 +123,7 @@ export function asTensor(opName: string, name: string, value: Tensor | TensorLik
   if (value instanceof tf.Tensor) {
     if (value.isDisposed) throw fail(name, 'be a live tensor', 'a disposed one');
     if (value.dtype !== dtype) throw fail(name, `be ${wanted}`, tensorOf(value.dtype));
-    return value;
+    return storedAsTyped(value);
   }
   const isArray = Array.isArray(value) || ArrayBuffer.isView(value);
   if (!isArray && typeof value !== 'number' && typeof value !== 'boolean') {
@@ -132,6 +132,13 @@ export function asTensor(opName: string, name: string, value: Tensor | TensorLik
   const flaw = flawOf(value);
   if (flaw !== null) throw fail(name, `be ${wanted} or a regular array of numbers`, flaw);
   return tf.tensor(value, undefined, dtype);
+}
+
+/** tf.cast to a wider type may only relabel, so that a float32 tensor is stored as integers: then a copy that is what it says. */
+function storedAsTyped(x: Tensor): Tensor {
+  const stored = tf.engine().state.tensorInfo.get(x.dataId)?.dtype;
+  if (stored === undefined || stored === x.dtype) return x;
+  return x.dtype === 'int32' ? tf.add(x, tf.scalar(0, 'int32')) : tf.mul(x, tf.scalar(1));
 }
 
 /** What keeps an array from being a tensor, null where nothing does; tfjs itself looks in its debug mode only. */

@@ -185,6 +185,35 @@ const fromAnotherBackend = (backend: string): ContractTest => ({
   },
 });
 
+/** tf.cast to a wider type only relabels: on some backends its result shares what bools or integers are stored as. */
+const madeByCast: ContractTest = {
+  name: 'tensors that tf.cast made are read by their own type',
+  run: async () => {
+    const of = (n: number, value: (i: number) => number): Int32Array =>
+      Int32Array.from({length: n}, (_, i) => value(i));
+    const small = of(48, i => ((i * 7) % 5) - 2);
+    const isOdd = of(6, i => i % 2);
+    const whole = tf.tensor(small, [1, 2, 6, 4], 'int32');
+    const odd = tf.tensor(Uint8Array.from(isOdd), [1, 6], 'bool');
+    const [q, segments, bias] = [tf.cast(whole, 'float32'), tf.cast(odd, 'int32'), tf.cast(odd, 'float32')];
+    const plain = {
+      q: tf.tensor(Float32Array.from(small), [1, 2, 6, 4]),
+      segments: tf.tensor(isOdd, [1, 6], 'int32'),
+      bias: tf.tensor(Float32Array.from(isOdd), [1, 6]),
+    };
+    const run = (x: typeof plain): tf.Tensor[] => {
+      const call = (y: tf.Tensor): tf.Tensor =>
+        flashAttention(y, y, y, {segmentIds: {query: x.segments, key: x.segments}, bias: x.bias});
+      return [call(x.q), tf.grad((y: tf.Tensor) => tf.sum(call(y)))(x.q)];
+    };
+    const [actual, expected] = [run({q, segments, bias}), run(plain)];
+    for (const [n, what] of ['output', 'gradient'].entries()) {
+      expectSameBits(what, await actual[n].data(), await expected[n].data());
+    }
+    tf.dispose([whole, odd, q, segments, bias, {...plain}, actual, expected]);
+  },
+};
+
 /** A profile reads every result, later, to look for infinities; it is the kernels that are asked for here. */
 async function withoutChecks<T>(work: () => Promise<T>): Promise<T> {
   const before = tf.env().getBool('CHECK_COMPUTATION_FOR_ERRORS');
@@ -220,6 +249,7 @@ export function tensorTests(backend: string): ContractTest[] {
     profileSeesKernels,
     timeSeesKernels,
     asArrays,
+    madeByCast,
     ...(backend === 'cpu' ? [] : [fromAnotherBackend(backend)]),
   ];
 }
