@@ -7,6 +7,8 @@ import {builtinModules} from 'node:module';
 import {isAbsolute} from 'node:path';
 import dts from 'rollup-plugin-dts';
 import esbuild from 'rollup-plugin-esbuild';
+import {minify} from 'terser';
+import {SHADER, publisher} from './.ci/shaders/published.mjs';
 
 const ENTRIES = {
   index: ['src/index.ts'],
@@ -22,16 +24,52 @@ function present(entries) {
   return Object.fromEntries(found.filter(([, file]) => file));
 }
 
-const shaderText = {
-  name: 'shader-text',
-  load: id =>
-    /\.(wgsl|glsl|vert|frag)$/.test(id) ? `export default ${JSON.stringify(readFileSync(id, 'utf8'))};` : null,
+const published = publisher();
+const shaders = {
+  name: 'shaders',
+  load: id => (SHADER.test(id) ? `export default ${JSON.stringify(published(readFileSync(id, 'utf8')))};` : null),
+};
+
+/**
+ * What a page with this script cannot use: tfjs-node's own implementation, and the kernel on subgroup matrices, whose device only the
+ * entry `webgpu` opens. `explain` gives the reason.
+ */
+const NOT_FOR_PAGES = {
+  'src/backends/node/index.ts': `export const blocked = {name: 'blocked', unsupported: () => 'it is not in the script for pages'};`,
+  'kernels/matrix_tiling.ts': `
+    export const matrixTiles = () => 'it is not in the script for pages';
+    export const matrixBytes = null, matrixConstants = null, matrixTileRows = null;`,
+  'kernels/webgpu/forward_matrix.wgsl': `export default '';`,
+  'kernels/webgpu/matrix_types.wgsl': `export default '';`,
+  'kernels/webgpu/entry_matrix.wgsl': `export default '';`,
+  'kernels/webgpu/halves.wgsl': `export default '';`,
+};
+const forPages = {
+  name: 'for-pages',
+  load: id => Object.entries(NOT_FOR_PAGES).find(([file]) => id.endsWith(`/${file}`))?.[1],
+  /** The worker's program is text, which nothing else would minify. */
+  transform: async (code, id) => {
+    if (!id.endsWith('/kernels/wasm/pool_worker.ts')) return null;
+    const [literal, program] = /(?<== )`([^]*)`/.exec(code);
+    const {code: text} = await minify(program, {ecma: 2022, toplevel: true});
+    return {code: code.replace(literal, () => JSON.stringify(text)), map: null};
+  },
+};
+
+const minified = {
+  name: 'minified',
+  renderChunk: code =>
+    minify(code, {
+      compress: {passes: 3, sequences: false, inline: 1, unsafe_arrows: true},
+      ecma: 2022,
+      sourceMap: true,
+    }),
 };
 
 /** Whatever is not a file of this package stays an import: the caller has one tfjs-core, and it is theirs. */
 const isPackage = id => builtinModules.includes(id) || !(id.startsWith('.') || isAbsolute(id));
 const compile = options => [
-  shaderText,
+  shaders,
   esbuild({target: 'es2022', sourceMap: true, tsconfig: 'tsconfig.json', ...options}),
 ];
 
@@ -73,12 +111,16 @@ export default [
   {
     input: ENTRIES.index[0],
     external: isPackage,
-    plugins: compile({minify: true}),
+    plugins: [forPages, ...compile(), minified],
     output: {
       file: 'dist/tfjs-flash-attention.min.js',
       format: 'iife',
       name: 'tfFlashAttention',
       globals: {'@tensorflow/tfjs-core': 'tf'},
+      // tf is one object on a page: no copy of it.
+      interop: 'esModule',
+      freeze: false,
+      externalLiveBindings: false,
       sourcemap: true,
     },
   },

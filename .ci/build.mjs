@@ -33,8 +33,8 @@ export async function ensureKernels() {
   if (!kernelsAreFresh()) await locked(async () => kernelsAreFresh() || buildKernels());
 }
 
-const BUNDLE_SOURCES = ['src', 'kernels', 'package.json', 'tsconfig.json', 'rollup.config.mjs'].map(path =>
-  join(root, path),
+const BUNDLE_SOURCES = ['src', 'kernels', 'package.json', 'tsconfig.json', 'rollup.config.mjs', '.ci/shaders'].map(
+  path => join(root, path),
 );
 
 export function bundlesAreFresh() {

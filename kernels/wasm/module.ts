@@ -1,5 +1,5 @@
 /** The compiled kernels, inlined in the package: decoded and compiled on first use, in the best variant the engine has. */
-import {RELAXED_SIMD, SIMD} from './generated/binaries';
+import {COMMON, ESCAPES, LETTERS, RELAXED_SIMD, SIMD} from './generated/binaries';
 
 /** 'relaxed-simd' has fused multiply-adds; results differ from 'simd' by rounding. */
 export type Variant = 'simd' | 'relaxed-simd';
@@ -8,12 +8,7 @@ export type Variant = 'simd' | 'relaxed-simd';
 export type KernelName = 'forward' | 'decode' | 'merge' | 'delta' | 'gradQueries' | 'gradKeys' | 'gradBias';
 
 type Kernel = (problem: number, scratch: number, item: number) => void;
-export type Kernels = Record<KernelName, Kernel> & {
-  /** For tests and benchmarks: see assembly/probe.ts. */
-  exponential(data: number, count: number): void;
-  hyperbolicTangent(data: number, count: number): void;
-  peak(rounds: number): number;
-};
+export type Kernels = Record<KernelName, Kernel>;
 
 /** Best first. */
 export const VARIANTS: readonly Variant[] = ['relaxed-simd', 'simd'];
@@ -21,9 +16,23 @@ export const VARIANTS: readonly Variant[] = ['relaxed-simd', 'simd'];
 const BINARIES: Record<Variant, string> = {simd: SIMD, 'relaxed-simd': RELAXED_SIMD};
 
 function bytesOf(variant: Variant, shared: boolean): Uint8Array<ArrayBuffer> {
-  const bytes = Uint8Array.from(atob(BINARIES[variant]), character => character.charCodeAt(0));
+  const bytes = decoded(BINARIES[variant]);
   bytes[memoryFlagsAt(bytes)] = shared ? 3 : 1;
   return bytes;
+}
+
+/** Reads what build.mjs wrote: a letter for a byte that COMMON has a bit for, an escape and a letter for one of the others. */
+function decoded(text: string): Uint8Array<ArrayBuffer> {
+  const isCommon = (byte: number): number => (Number.parseInt(COMMON[byte >> 2], 16) >> (byte & 3)) & 1;
+  const byteOf = Array.from({length: 256}, (_, byte) => byte).sort((a, b) => isCommon(b) - isCommon(a) || a - b);
+  const bytes: number[] = [];
+  let page = 0;
+  for (const letter of text) {
+    const place = LETTERS.indexOf(letter);
+    if (place >= 0) bytes.push(byteOf[page * LETTERS.length + place]);
+    page = place < 0 ? ESCAPES.indexOf(letter) + 1 : 0;
+  }
+  return Uint8Array.from(bytes);
 }
 
 const validated = new Map<Variant, boolean>();

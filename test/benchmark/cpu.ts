@@ -10,7 +10,7 @@ import {join} from 'node:path';
 import {setFlagsFromString} from 'node:v8';
 import * as tf from '@tensorflow/tfjs-core';
 import type {Tensor, Tensor4D} from '@tensorflow/tfjs-core';
-import {instantiate} from '../../kernels/wasm/module';
+import {instantiateProbe, PEAK_FLOPS} from '../../kernels/wasm/probe';
 import {flashAttention} from '../../src';
 import type {FlashAttentionOptions} from '../../src';
 import {chosenVariant, THREADS_FLAG} from '../../src/backends/wasm_settings';
@@ -30,12 +30,12 @@ const peaks: number[] = [];
 
 /** GFLOP/s of multiply-adds on registers alone, on one core, now. */
 function measurePeak(): void {
-  const kernels = instantiate(chosenVariant(), new WebAssembly.Memory({initial: 1, maximum: 1}));
+  const probe = instantiateProbe(chosenVariant(), new WebAssembly.Memory({initial: 1, maximum: 1}));
   const rounds = 2e6;
-  kernels.peak(rounds);
+  probe.peak(rounds);
   const begin = clock();
-  kernels.peak(rounds);
-  peaks.push((rounds * 12 * 4 * 2) / (clock() - begin) / 1e6);
+  probe.peak(rounds);
+  peaks.push((rounds * PEAK_FLOPS) / (clock() - begin) / 1e6);
 }
 const median = (x: number[]): number => x.slice().sort((a, b) => a - b)[x.length >> 1];
 

@@ -1,4 +1,4 @@
-/** Windows for tests and benchmarks into the arithmetic the kernels use. */
+/** Windows for tests and benchmarks into the arithmetic the kernels use: a module of its own, which is not published. */
 import {PANEL_BYTES, exp, madd, splat, tanh} from './vectors';
 
 /** data[i] = e^data[i]; a multiple of 4 values. */
