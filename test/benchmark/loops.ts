@@ -5,7 +5,6 @@
  */
 import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
-import type {Tensor4D} from '@tensorflow/tfjs-core';
 import {flashAttention} from '../../src';
 import {forceImplementation} from '../../src/register';
 import {attentionCase} from '../cases';
@@ -26,7 +25,7 @@ async function main(): Promise<void> {
   }
   console.log('All results match.');
 
-  const [q, k, v] = [1, 2, 3].map(seed => tf.randomNormal([1, H, N, D], 0, 1, 'float32', seed) as Tensor4D);
+  const [q, k, v] = [1, 2, 3].map(seed => tf.randomNormal<tf.Rank.R4>([1, H, N, D], 0, 1, 'float32', seed));
   const run = (f: () => tf.Tensor) => (): void => void f().dispose();
   const timings = await timeInTurn(
     [

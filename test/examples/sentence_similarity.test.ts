@@ -75,7 +75,10 @@ describe('example sentence-similarity', () => {
   }
 
   function brokenGraph(): string {
-    const model = JSON.parse(published()) as {modelTopology: {node: Array<{input?: string[]}>}; weightsManifest: unknown[]};
+    const model = JSON.parse(published()) as {
+      modelTopology: {node: Array<{input?: string[]}>};
+      weightsManifest: unknown[];
+    };
     model.weightsManifest = [];
     model.modelTopology.node.find(({input}) => input?.length === 2)!.input![0] = 'nowhere';
     return file('broken.json', JSON.stringify(model));
