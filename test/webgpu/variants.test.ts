@@ -1,8 +1,11 @@
 /** Every kernel of the backend by its name, on tfjs's own device or on one with all features: the contract's table. */
+import * as tf from '@tensorflow/tfjs-core';
+import {explain} from '../../src';
 import {forceImplementation} from '../../src/register';
 import type {AttentionCase} from '../cases';
 import {caseNamed} from '../cases';
 import {contractTests} from '../contract';
+import {deviceOf} from '../harness/error_scopes';
 import {describeWith, useBackend} from '../harness/node';
 import {useFullDevice} from './full_device';
 
@@ -28,7 +31,17 @@ function contractOf(variant: string): void {
 
 describeWith(['dawn'], 'webgpu-plain', () => {
   useBackend('webgpu');
-  contractOf('webgpu-plain');
+  // tfjs's own device has no subgroups: there these are the kernels that test/backends/webgpu.test.ts has held to the contract.
+  if (isFull) contractOf('webgpu-plain');
+  it('is what the backend itself runs on tfjs’s own device', () => {
+    const x = tf.zeros<tf.Rank.R4>([1, 2, 40, 64]);
+    const {tiles} = explain(x, x, x);
+    forceImplementation('webgpu-plain');
+    expect(explain(x, x, x).tiles).toEqual(tiles);
+    forceImplementation(null);
+    expect(deviceOf(tf.backend()).features.has('subgroups')).toBe(false);
+    x.dispose();
+  });
 });
 
 for (const variant of ['webgpu-subgroups', 'webgpu-decode']) {
