@@ -27,7 +27,7 @@ describe.each(VARIANTS)('arithmetic of %s', variant => {
 
   it('runs here', () => expect(runsVariant(variant)).toBe(true));
 
-  it.each([[-87, 0], [-1, 0], [-1e-3, 1e-3], [0, 20]])('e^x on [%d, %d] is within 2e-7 + 1e-7 |x| of its size', (from, to) => {
+  it.each([[-87.3, -80], [-87.3, 0], [-1, 0], [-1e-3, 1e-3], [0, 20], [0, 88]])('e^x on [%d, %d] is within 2e-7 + 1e-7 |x| of its size', (from, to) => {
     const x = range(from, to);
     const y = mapped(probe, memory, 'exponential', x);
     const worst = x.reduce((max, value, n) => {
@@ -38,17 +38,23 @@ describe.each(VARIANTS)('arithmetic of %s', variant => {
     expect(worst).toBeGreaterThan(0.05); // the bound says something
   }); // prettier-ignore
 
+  it('between its least normal value and 0 e^x errs by less than the least normal value', () => {
+    const x = range(-88, -87.3);
+    const y = mapped(probe, memory, 'exponential', x);
+    expect(x.filter((value, n) => !(Math.abs(y[n] - Math.exp(value)) < 2 ** -126))).toHaveLength(0);
+  });
+
   it('e^x is exactly 0 from −88 down to −∞, exactly 1 at 0, and NaN of NaN', () => {
     const x = Float32Array.from([0, -0, NaN, -Infinity, -88, -104, -1e10, -3.4028234e38]);
     const y = mapped(probe, memory, 'exponential', x);
     expect(Array.from(y)).toEqual([1, 1, NaN, 0, 0, 0, 0, 0]);
   });
 
-  it('e^x never grows where x falls', () => {
-    const y = mapped(probe, memory, 'exponential', range(-3, 0));
+  it.each([[-3, 0], [-88, 0], [0, 88]])('e^x on [%d, %d] never grows where x falls', (from, to) => {
+    const y = mapped(probe, memory, 'exponential', range(from, to));
     const steps = y.filter((value, n) => n > 0 && value < y[n - 1] * (1 - 2e-7));
     expect(steps).toHaveLength(0);
-  });
+  }); // prettier-ignore
 
   it.each([[-12, 12], [-0.7, 0.7], [-1e-3, 1e-3]])('tanh x on [%d, %d] is within 3e-7 of its size', (from, to) => {
     const x = range(from, to);
