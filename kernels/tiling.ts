@@ -39,49 +39,54 @@ export interface DecodeTiles extends LaneTiles {
 /** vec4s of a row of `width` floats that one of `lanes` invocations holds. */
 const slice = (width: number, lanes: number): number => Math.ceil(Math.ceil(width / 4) / lanes);
 
+/** The kernels that lane tiles are for. */
+export type Pass = 'forward' | 'backwardQ' | 'backwardKV';
+
 /** Bytes of workgroup memory that `tiles` take for rows of D and Dv floats. */
-export function laneBytes(tiles: LaneTiles, D: number, Dv: number): number {
+export function laneBytes(tiles: LaneTiles, D: number, Dv: number, pass: Pass = 'forward'): number {
   const {lanes, rows, threads, keys, block, exchange, half} = tiles;
   const ofVector = half ? 8 : 16;
   const keyTile = keys * slice(D, lanes) * lanes * ofVector;
   const valueTile = keys * slice(Dv, lanes) * lanes * ofVector;
+  const saved = pass === 'backwardKV' ? keys * 16 : 0;
   const scores = threads * rows * block * 4;
-  const own = threads * rows * Math.max(1, block / lanes) * 4;
-  const rowValues = threads * rows * 4;
-  return keyTile + valueTile + (exchange === 'workgroup' ? scores + own + rowValues : 0);
+  const ownRows = threads * Math.max(1, rows / lanes) * 4;
+  const own = ownRows * Math.max(1, (block * Math.min(rows, lanes)) / lanes);
+  const rowValues = ownRows;
+  return keyTile + valueTile + saved + (exchange === 'workgroup' ? scores + own + rowValues : 0);
 }
 
 /** Lanes, rows, threads, keys and block that were fastest on a large GPU, by the widest row they serve. */
 type Measured = readonly [width: number, lanes: number, rows: number, threads: number, keys: number, block: number];
-const FORWARD: readonly Measured[] = [
-  [32, 1, 2, 128, 32, 8],
-  [64, 2, 2, 128, 32, 8],
-  [96, 4, 4, 128, 16, 8],
-  [128, 8, 4, 256, 32, 8],
-  [Infinity, 16, 4, 256, 16, 8],
-];
-const BACKWARD: readonly Measured[] = [
-  [64, 8, 4, 128, 32, 4],
-  [Infinity, 16, 4, 128, 16, 8],
-];
+const MEASURED: Readonly<Record<Pass, readonly Measured[]>> = {
+  forward: [
+    [32, 2, 4, 128, 32, 8],
+    [64, 4, 4, 128, 32, 8],
+    [96, 4, 4, 128, 32, 8],
+    [128, 8, 4, 256, 32, 8],
+    [Infinity, 16, 4, 256, 16, 8],
+  ],
+  backwardQ: [
+    [64, 8, 8, 128, 32, 4],
+    [Infinity, 16, 4, 128, 16, 8],
+  ],
+  backwardKV: [
+    [64, 8, 4, 128, 32, 8],
+    [Infinity, 16, 4, 128, 16, 8],
+  ],
+};
 
 /**
  * Tiles for a kernel that keeps rows in registers and streams others through workgroup memory.
  * @param half the streamed ones as float16.
  * @returns null where not even one key fits the workgroup's memory.
  */
-export function laneTiles(
-  D: number,
-  Dv: number,
-  pass: 'forward' | 'backward',
-  limits: WorkgroupLimits,
-  half = false,
-): LaneTiles | null {
+export function laneTiles(D: number, Dv: number, pass: Pass, limits: WorkgroupLimits, half = false): LaneTiles | null {
   const width = Math.max(D, Dv);
   const hasSubgroups = limits.subgroup > 0;
-  const [, wantedLanes, wantedRows, wantedThreads, wantedKeys, wantedBlock] = (
-    pass === 'forward' ? FORWARD : BACKWARD
-  ).find(([widest]) => width <= widest)!;
+  const [, wantedLanes, wantedRows, wantedThreads, wantedKeys, wantedBlock] = MEASURED[pass].find(
+    ([widest]) => width <= widest,
+  )!;
   const lanes = hasSubgroups
     ? Math.min(wantedLanes, floorPowerOfTwo(limits.subgroup))
     : Math.min(16, powerOfTwo(width / 64));
@@ -93,7 +98,7 @@ export function laneTiles(
   for (let keys = wantedKeys; keys >= 1; keys /= 2) {
     for (let threads = wantedThreads; threads >= 32; threads /= 2) {
       const tiles: LaneTiles = {lanes, rows, threads, keys, block: Math.min(keys, block), exchange, half};
-      if (threads <= limits.invocations && laneBytes(tiles, D, Dv) <= limits.storage) return tiles;
+      if (threads <= limits.invocations && laneBytes(tiles, D, Dv, pass) <= limits.storage) return tiles;
     }
   }
   return null;
@@ -107,7 +112,8 @@ export function decodeTiles(D: number, Dv: number, rowCount: number, limits: Wor
   const width = Math.max(D, Dv);
   const lanes = Math.min(powerOfTwo(width / 16), 32, floorPowerOfTwo(limits.subgroup));
   const perRow = 2 * slice(width, lanes) * 4;
-  const rows = Math.max(1, Math.min(4, powerOfTwo(rowCount), floorPowerOfTwo(136 / perRow)));
+  const mostRows = limits.software ? 2 : 4;
+  const rows = Math.max(1, Math.min(mostRows, powerOfTwo(rowCount), floorPowerOfTwo(136 / perRow)));
   for (const threads of [128, 64, 32]) {
     const groups = threads / lanes;
     const rowGroups = Math.min(groups, powerOfTwo(rowCount / rows));

@@ -76,7 +76,11 @@ fn run(item: u32) {
     }
     if (i < u.Sq) {
       let row = row_at(b, h, i, offset, lengthEnd, true);
-      sum += place_gradient(s, dP, row, saved_row(b, h, i), i32(j0 + myKey), true).changed;
+      let ownKey = i32(j0 + myKey);
+      var keep = 1.0;
+      if (HAS_DROPOUT) { keep = select(u.keepScale, 0.0, is_dropped(row, ownKey)); }
+      let gradient = place_gradient(s, dP, keep, row, saved_row(b, h, i), ownKey).changed;
+      sum += select(gradient, 0.0, is_hidden(row, ownKey));
     }
   }
 

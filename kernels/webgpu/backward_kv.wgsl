@@ -4,19 +4,36 @@
 var<workgroup> queryTile: array<array<array<array<vec4f, LANES>, QK_SLICE>, BLOCK>, KEYS / BLOCK>;
 var<workgroup> gradientTile: array<array<array<array<vec4f, LANES>, V_SLICE>, BLOCK>, KEYS / BLOCK>;
 
-fn load_tiles(queryBase: u32, outputBase: u32, begin: i32, end: i32) {
+var<workgroup> savedTile: array<array<vec4f, BLOCK>, KEYS / BLOCK>;
+
+fn load_tiles(b: u32, h: u32, begin: i32, end: i32) {
+  let queryBase = b * u.qBatch + h * u.qHead - u.qStart;
+  let outputBase = b * u.oBatch + h * u.oHead - u.oStart;
   for (var n = invocation; n < KEYS * QK_PITCH; n += THREADS) {
-    let i = begin + i32(n / QK_PITCH);
+    let query = n / QK_PITCH;
+    let i = begin + i32(query);
     var x = vec4f(0.0);
     if (i < end) { x = u.scale * load_q(queryBase + u32(i) * u.qRow, n % QK_PITCH); }
-    queryTile[n / (BLOCK * QK_PITCH)][n / QK_PITCH % BLOCK][n / LANES % QK_SLICE][n % LANES] = x;
+    queryTile[query / BLOCK][(query % BLOCK) ^ first_own(n % LANES)][n / LANES % QK_SLICE][n % LANES] = x;
   }
   for (var n = invocation; n < KEYS * V_PITCH; n += THREADS) {
-    let i = begin + i32(n / V_PITCH);
+    let query = n / V_PITCH;
+    let i = begin + i32(query);
     var x = vec4f(0.0);
     if (i < end) { x = load_dOutput(outputBase + u32(i) * u.oRow, n % V_PITCH); }
-    gradientTile[n / (BLOCK * V_PITCH)][n / V_PITCH % BLOCK][n / LANES % V_SLICE][n % LANES] = x;
+    gradientTile[query / BLOCK][(query % BLOCK) ^ first_own(n % LANES)][n / LANES % V_SLICE][n % LANES] = x;
   }
+  for (var n = invocation; n < KEYS; n += THREADS) {
+    let i = begin + i32(n);
+    var x = vec4f(0.0);
+    if (i < end) { x = saved_row(b, h, u32(i)); }
+    savedTile[n / BLOCK][n % BLOCK] = x;
+  }
+}
+
+// A query of the tile; those from `end` on are padding.
+fn row_of_tile(b: u32, h: u32, i: i32, end: i32, offset: i32, lengthEnd: i32) -> Row {
+  return row_at(b, h, min(u32(i), u.Sq - 1u), offset, lengthEnd, i < end);
 }
 
 fn run(item: u32) {
@@ -38,11 +55,10 @@ fn run(item: u32) {
   var value: array<vec4f, ROWS * V_SLICE>;
   var dKey: array<vec4f, ROWS * QK_SLICE>;
   var dValue: array<vec4f, ROWS * V_SLICE>;
-  let firstOwn = firstKeyOfTile + i32(invocation / LANES * ROWS);
   let keyBase = b * u.kBatch + keyHead * u.kHead - u.kStart;
   let valueBase = b * u.vBatch + keyHead * u.vHead - u.vStart;
   for (var r = 0u; r < ROWS; r++) { // unroll
-    let j = firstOwn + i32(r);
+    let j = firstKeyOfTile + i32(row_in_tile(r));
     if (j < lengthEnd) {
       for (var c = 0u; c < QK_SLICE; c++) { // unroll
         key[r * QK_SLICE + c] = load_k(keyBase + u32(j) * u.kRow, c * LANES + lane);
@@ -55,13 +71,11 @@ fn run(item: u32) {
 
   for (var member = 0u; member < u.group; member++) {
     let h = keyHead * u.group + member;
-    let queryBase = b * u.qBatch + h * u.qHead - u.qStart;
-    let outputBase = b * u.oBatch + h * u.oHead - u.oStart;
     for (var tileBegin = begin; tileBegin < end; tileBegin += KEYS) {
       workgroupBarrier();
-      load_tiles(queryBase, outputBase, tileBegin, end);
+      load_tiles(b, h, tileBegin, end);
       workgroupBarrier();
-      let checked = HAS_SEGMENTS || HAS_MASK || HAS_BIAS || tileBegin + KEYS > end ||
+      let checked = HAS_SEGMENTS || HAS_MASK || tileBegin + KEYS > end ||
         first_key(tileBegin + KEYS - 1 + offset, lengthEnd) > firstKeyOfTile ||
         end_key(tileBegin + offset, lengthEnd) < firstKeyOfTile + TILE_ROWS;
 
@@ -88,16 +102,28 @@ fn run(item: u32) {
           }
         }
         sum_to_owner(&partial, &ownGradient);
+        let ownKey = firstKeyOfTile + i32(row_in_tile(0u));
+        let ownQuery = tileBegin + i32(block * BLOCK + first_own(lane));
         for (var k = 0u; k < OWN; k++) { // unroll
-          let i = u32(tileBegin) + block * BLOCK + first_own() + k;
-          let valid = i < u32(end);
-          let row = row_at(b, h, min(i, u.Sq - 1u), offset, lengthEnd, valid);
-          let saved = saved_row(b, h, min(i, u.Sq - 1u));
-          for (var r = 0u; r < ROWS; r++) { // unroll
+          let row = row_of_tile(b, h, ownQuery + i32(k), end, offset, lengthEnd);
+          let saved = savedTile[block][first_own(lane) + k];
+          for (var r = 0u; r < OWN_ROWS; r++) { // unroll
             let n = r * OWN + k;
-            let place = place_gradient(own[n], ownGradient[n], row, saved, firstOwn + i32(r), checked);
+            var keep = 1.0;
+            if (HAS_DROPOUT) { keep = select(u.keepScale, 0.0, is_dropped(row, ownKey + i32(r))); }
+            let place = place_gradient(own[n], ownGradient[n], keep, row, saved, ownKey + i32(r));
             own[n] = place.kept;
             ownGradient[n] = place.raw;
+          }
+        }
+        if (checked) {
+          for (var k = 0u; k < OWN; k++) { // unroll
+            let row = row_of_tile(b, h, ownQuery + i32(k), end, offset, lengthEnd);
+            for (var r = 0u; r < OWN_ROWS; r++) { // unroll
+              let hidden = is_hidden(row, ownKey + i32(r));
+              own[r * OWN + k] = select(own[r * OWN + k], 0.0, hidden);
+              ownGradient[r * OWN + k] = select(ownGradient[r * OWN + k], 0.0, hidden);
+            }
           }
         }
         share_scores(&own, &partial);
@@ -123,7 +149,7 @@ fn run(item: u32) {
   }
 
   for (var r = 0u; r < ROWS; r++) { // unroll
-    let j = firstOwn + i32(r);
+    let j = firstKeyOfTile + i32(row_in_tile(r));
     if (j < i32(u.Sk)) {
       // A key beyond the length gets exactly 0, whatever it holds.
       let seen = j < lengthEnd;

@@ -5,16 +5,18 @@ var<workgroup> valueTile: array<array<array<array<vec4f, LANES>, V_SLICE>, BLOCK
 
 fn load_tiles(keyBase: u32, valueBase: u32, begin: i32, end: i32) {
   for (var n = invocation; n < KEYS * QK_PITCH; n += THREADS) {
-    let j = begin + i32(n / QK_PITCH);
+    let key = n / QK_PITCH;
+    let j = begin + i32(key);
     var x = vec4f(0.0);
     if (j < end) { x = load_k(keyBase + u32(j) * u.kRow, n % QK_PITCH); }
-    keyTile[n / (BLOCK * QK_PITCH)][n / QK_PITCH % BLOCK][n / LANES % QK_SLICE][n % LANES] = x;
+    keyTile[key / BLOCK][(key % BLOCK) ^ first_own(n % LANES)][n / LANES % QK_SLICE][n % LANES] = x;
   }
   for (var n = invocation; n < KEYS * V_PITCH; n += THREADS) {
-    let j = begin + i32(n / V_PITCH);
+    let key = n / V_PITCH;
+    let j = begin + i32(key);
     var x = vec4f(0.0);
     if (j < end) { x = load_v(valueBase + u32(j) * u.vRow, n % V_PITCH); }
-    valueTile[n / (BLOCK * V_PITCH)][n / V_PITCH % BLOCK][n / LANES % V_SLICE][n % LANES] = x;
+    valueTile[key / BLOCK][(key % BLOCK) ^ first_own(n % LANES)][n / LANES % V_SLICE][n % LANES] = x;
   }
 }
 
@@ -31,7 +33,7 @@ fn run(item: u32) {
   let lengthEnd = end_of_keys(b);
   let firstPosition = i32(firstRow / u.group) + offset;
   let lastPosition = i32(lastRow / u.group) + offset;
-  let begin = first_key(firstPosition, lengthEnd);
+  let begin = whole_quad(first_key(firstPosition, lengthEnd));
   let end = end_key(lastPosition, lengthEnd);
   let fullBegin = first_key(lastPosition, lengthEnd);
   let fullEnd = end_key(firstPosition, lengthEnd);
@@ -39,15 +41,11 @@ fn run(item: u32) {
   var query: array<vec4f, ROWS * QK_SLICE>;
   var dOutput: array<vec4f, ROWS * V_SLICE>;
   var dQuery: array<vec4f, ROWS * QK_SLICE>;
-  var info: array<Row, ROWS>;
-  var saved: array<vec3f, ROWS>;
   for (var r = 0u; r < ROWS; r++) { // unroll
-    let row = firstRow + invocation / LANES * ROWS + r;
+    let row = firstRow + row_in_tile(r);
     let h = keyHead * u.group + row % u.group;
     let i = row / u.group;
-    info[r] = row_at(b, h, i, offset, lengthEnd, row < rows);
     if (row < rows) {
-      saved[r] = saved_row(b, h, i);
       for (var c = 0u; c < QK_SLICE; c++) { // unroll
         query[r * QK_SLICE + c] = u.scale * load_q(b * u.qBatch + h * u.qHead + i * u.qRow - u.qStart, c * LANES + lane);
       }
@@ -56,6 +54,14 @@ fn run(item: u32) {
       }
     }
   }
+  var info: array<Row, OWN_ROWS>;
+  var saved: array<vec4f, OWN_ROWS>;
+  for (var r = 0u; r < OWN_ROWS; r++) { // unroll
+    let row = firstRow + row_in_tile(r);
+    let h = keyHead * u.group + row % u.group;
+    info[r] = row_at(b, h, row / u.group, offset, lengthEnd, row < rows);
+    if (row < rows) { saved[r] = saved_row(b, h, row / u.group); }
+  }
   let keyBase = b * u.kBatch + keyHead * u.kHead - u.kStart;
   let valueBase = b * u.vBatch + keyHead * u.vHead - u.vStart;
 
@@ -63,7 +69,7 @@ fn run(item: u32) {
     workgroupBarrier();
     load_tiles(keyBase, valueBase, tileBegin, end);
     workgroupBarrier();
-    let checked = HAS_SEGMENTS || HAS_MASK || HAS_BIAS || tileBegin < fullBegin || tileBegin + KEYS > fullEnd;
+    let checked = HAS_SEGMENTS || HAS_MASK || tileBegin < fullBegin || tileBegin + KEYS > fullEnd;
 
     for (var block = 0u; block < u.blocks; block++) {
       var partial = Scores();
@@ -88,11 +94,20 @@ fn run(item: u32) {
         }
       }
       sum_to_owner(&partial, &ownGradient);
-      let ownKey = tileBegin + i32(block * BLOCK + first_own());
-      for (var r = 0u; r < ROWS; r++) { // unroll
+      let ownKey = tileBegin + i32(block * BLOCK + first_own(lane));
+      var keep: OwnScores;
+      keep_factors(&info, ownKey, &keep);
+      for (var r = 0u; r < OWN_ROWS; r++) { // unroll
         for (var k = 0u; k < OWN; k++) { // unroll
           let n = r * OWN + k;
-          own[n] = place_gradient(own[n], ownGradient[n], info[r], saved[r], ownKey + i32(k), checked).raw;
+          own[n] = place_gradient(own[n], ownGradient[n], keep[n], info[r], saved[r], ownKey + i32(k)).raw;
+        }
+      }
+      if (checked) {
+        for (var r = 0u; r < OWN_ROWS; r++) { // unroll
+          for (var k = 0u; k < OWN; k++) { // unroll
+            own[r * OWN + k] = select(own[r * OWN + k], 0.0, is_hidden(info[r], ownKey + i32(k)));
+          }
         }
       }
       share_scores(&own, &partial);
@@ -108,9 +123,9 @@ fn run(item: u32) {
   }
 
   for (var r = 0u; r < ROWS; r++) { // unroll
-    let row = firstRow + invocation / LANES * ROWS + r;
+    let row = firstRow + row_in_tile(r);
     if (row < rows) {
-      let base = b * u.qBatch + info[r].h * u.qHead + info[r].i * u.qRow - u.qStart;
+      let base = b * u.qBatch + (keyHead * u.group + row % u.group) * u.qHead + row / u.group * u.qRow - u.qStart;
       for (var c = 0u; c < QK_SLICE; c++) { // unroll
         store_dq(base, c * LANES + lane, u.scale * dQuery[r * QK_SLICE + c]);
       }

@@ -6,7 +6,6 @@ var<workgroup> streamSum: array<f32, GROUPS * ROWS>;
 var<workgroup> streamOutput: array<vec4f, GROUPS * V_PITCH>;
 
 fn run(item: u32) {
-  let ownLane = lane;
   let tile = item % u.tiles;
   let split = item / u.tiles % u.splits;
   let keyHead = u.headStart + item / (u.tiles * u.splits) % u.heads;
@@ -70,7 +69,7 @@ fn run(item: u32) {
     var own: OwnScores;
     sum_to_owner(&scores, &own);
 
-    let ownKey = first + i32(first_own());
+    let ownKey = first + i32(first_own(lane));
     var newMax: RowValues = rowMax;
     for (var r = 0u; r < ROWS; r++) { // unroll
       for (var k = 0u; k < OWN; k++) { // unroll
@@ -110,10 +109,7 @@ fn run(item: u32) {
 
   sum_of_lanes(&rowSum);
   for (var r = 0u; r < ROWS; r++) { // unroll
-    rowSum[r] /= f32(COPIES);
-  }
-  for (var r = 0u; r < ROWS; r++) { // unroll
-    if (ownLane == 0u) {
+    if (lane == 0u) {
       streamMax[ownGroup * ROWS + r] = rowMax[r];
       streamSum[ownGroup * ROWS + r] = rowSum[r];
     }
@@ -124,7 +120,7 @@ fn run(item: u32) {
     for (var s = 0u; s < STREAMS; s++) { top = max(top, streamMax[(s * ROW_GROUPS + rowGroup) * ROWS + r]); }
     let weight = exp_difference(rowMax[r] - top);
     for (var c = 0u; c < V_SLICE; c++) { // unroll
-      streamOutput[ownGroup * V_PITCH + c * LANES + ownLane] = weight * output[r * V_SLICE + c];
+      streamOutput[ownGroup * V_PITCH + c * LANES + lane] = weight * output[r * V_SLICE + c];
     }
     workgroupBarrier();
     for (var n = invocation; n < ROW_GROUPS * V_PITCH; n += THREADS) {
@@ -151,11 +147,10 @@ fn store_row(split: u32, b: u32, h: u32, i: u32, at: u32, vectorAt: u32, c: u32)
   }
   let lseAt = ((split * u.B + b) * u.H + h) * u.Sq + i;
   var factor = 1.0;
-  lane = c;
   if (SPLIT) {
     if (c == 0u) { store_lse(lseAt, top, sum); }
   } else {
-    factor = finish_row(lseAt, h, top, sum);
+    factor = finish_row(lseAt, h, top, sum, c == 0u);
   }
   store_output(split * u.oSplit + b * u.oBatch + h * u.oHead + i * u.oRow - u.oStart, c, factor * output);
 }

@@ -1,5 +1,5 @@
 // The end of a row: the sink joins the denominator, lse is stored in two floats, and what the output is multiplied by comes back.
-fn finish_row(at: u32, h: u32, rowMax: f32, rowSum: f32) -> f32 {
+fn finish_row(at: u32, h: u32, rowMax: f32, rowSum: f32, stores: bool) -> f32 {
   var top = rowMax;
   var sum = rowSum;
   var factor = 1.0;
@@ -15,11 +15,12 @@ fn finish_row(at: u32, h: u32, rowMax: f32, rowSum: f32) -> f32 {
   if (sum == 0.0) {
     factor = 0.0;
   } else {
-    let logarithm = log(sum);
+    // Some devices' log drops a NaN.
+    let logarithm = select(log(sum), sum, is_nan(sum));
     lse = opaque_value(top + logarithm);
     low = opaque_value(top - lse) + logarithm;
     factor /= sum;
   }
-  if (lane == 0u) { store_lse(at, lse, low); }
+  if (stores) { store_lse(at, lse, low); }
   return factor;
 }

@@ -6,16 +6,18 @@ var<workgroup> valueTile: array<array<array<array<TileVector, LANES>, V_SLICE>, 
 
 fn load_tiles(keyBase: u32, valueBase: u32, begin: i32, end: i32) {
   for (var n = invocation; n < KEYS * QK_PITCH; n += THREADS) {
-    let j = begin + i32(n / QK_PITCH);
+    let key = n / QK_PITCH;
+    let j = begin + i32(key);
     var x = vec4f(0.0);
     if (j < end) { x = load_k(keyBase + u32(j) * u.kRow, n % QK_PITCH); }
-    keyTile[n / (BLOCK * QK_PITCH)][n / QK_PITCH % BLOCK][n / LANES % QK_SLICE][n % LANES] = to_tile(x);
+    keyTile[key / BLOCK][(key % BLOCK) ^ first_own(n % LANES)][n / LANES % QK_SLICE][n % LANES] = to_tile(x);
   }
   for (var n = invocation; n < KEYS * V_PITCH; n += THREADS) {
-    let j = begin + i32(n / V_PITCH);
+    let key = n / V_PITCH;
+    let j = begin + i32(key);
     var x = vec4f(0.0);
     if (j < end) { x = load_v(valueBase + u32(j) * u.vRow, n % V_PITCH); }
-    valueTile[n / (BLOCK * V_PITCH)][n / V_PITCH % BLOCK][n / LANES % V_SLICE][n % LANES] = to_tile(x);
+    valueTile[key / BLOCK][(key % BLOCK) ^ first_own(n % LANES)][n / LANES % V_SLICE][n % LANES] = to_tile(x);
   }
 }
 
@@ -35,7 +37,7 @@ fn run(item: u32) {
   let splitEnd = min(splitBegin + i32(u.splitKeys), lengthEnd);
   let firstPosition = i32(firstRow / u.group) + offset;
   let lastPosition = i32(lastRow / u.group) + offset;
-  let begin = max(splitBegin, first_key(firstPosition, lengthEnd));
+  let begin = whole_quad(max(splitBegin, first_key(firstPosition, lengthEnd)));
   let end = min(splitEnd, end_key(lastPosition, lengthEnd));
   // Between these, every row of the tile sees every key.
   let fullBegin = first_key(lastPosition, lengthEnd);
@@ -43,21 +45,25 @@ fn run(item: u32) {
 
   var query: array<vec4f, ROWS * QK_SLICE>;
   var output: array<vec4f, ROWS * V_SLICE>;
-  var info: array<Row, ROWS>;
-  var rowMax: RowValues;
-  var rowSum: RowValues;
   for (var r = 0u; r < ROWS; r++) { // unroll
-    let row = firstRow + invocation / LANES * ROWS + r;
+    let row = firstRow + row_in_tile(r);
     let h = keyHead * u.group + row % u.group;
     let i = row / u.group;
-    info[r] = row_at(b, h, i, offset, lengthEnd, row < rows);
-    info[r].endKey = min(info[r].endKey, end);
-    rowMax[r] = LOWEST;
     for (var c = 0u; c < QK_SLICE; c++) { // unroll
       if (row < rows) {
         query[r * QK_SLICE + c] = u.scale * load_q(b * u.qBatch + h * u.qHead + i * u.qRow - u.qStart, c * LANES + lane);
       }
     }
+  }
+  var info: array<Row, OWN_ROWS>;
+  var rowMax: OwnRows;
+  var rowSum: OwnRows;
+  var poison: OwnRows;
+  for (var r = 0u; r < OWN_ROWS; r++) { // unroll
+    let row = firstRow + row_in_tile(r);
+    info[r] = row_at(b, keyHead * u.group + row % u.group, row / u.group, offset, lengthEnd, row < rows);
+    info[r].endKey = min(info[r].endKey, end);
+    rowMax[r] = LOWEST;
   }
   let keyBase = b * u.kBatch + keyHead * u.kHead - u.kStart;
   let valueBase = b * u.vBatch + keyHead * u.vHead - u.vStart;
@@ -80,35 +86,8 @@ fn run(item: u32) {
       }
       var own: OwnScores;
       sum_to_owner(&scores, &own);
-
-      let ownKey = tileBegin + i32(block * BLOCK + first_own());
-      var newMax: RowValues = rowMax;
-      for (var r = 0u; r < ROWS; r++) { // unroll
-        for (var k = 0u; k < OWN; k++) { // unroll
-          let j = ownKey + i32(k);
-          var s = score_at(own[r * OWN + k], info[r], j);
-          if (checked) { s = select(s, u.negativeInfinity, is_hidden(info[r], j)); }
-          own[r * OWN + k] = s;
-          newMax[r] = max(newMax[r], s);
-        }
-      }
-      max_of_lanes(&newMax);
-      for (var r = 0u; r < ROWS; r++) { // unroll
-        let correction = exp_difference(rowMax[r] - newMax[r]);
-        rowSum[r] *= correction;
-        for (var c = 0u; c < V_SLICE; c++) { // unroll
-          output[r * V_SLICE + c] *= correction;
-        }
-        rowMax[r] = newMax[r];
-        for (var k = 0u; k < OWN; k++) { // unroll
-          let s = own[r * OWN + k];
-          var p = exp_difference(s - newMax[r]);
-          if (HAS_BIAS || checked) { p = select(p, 0.0, is_negative_infinity(s)); }
-          rowSum[r] += p;
-          if (HAS_DROPOUT) { p = select(p * u.keepScale, 0.0, is_dropped(info[r], ownKey + i32(k))); }
-          own[r * OWN + k] = p;
-        }
-      }
+      let ownKey = tileBegin + i32(block * BLOCK + first_own(lane));
+      attend(&own, &info, ownKey, checked, &rowMax, &rowSum, &poison, &output);
       share_scores(&own, &scores);
       for (var k = 0u; k < BLOCK; k++) { // unroll
         for (var c = 0u; c < V_SLICE; c++) { // unroll
@@ -122,23 +101,28 @@ fn run(item: u32) {
   }
 
   sum_of_lanes(&rowSum);
-  for (var r = 0u; r < ROWS; r++) { // unroll
-    rowSum[r] /= f32(COPIES);
+  sum_of_lanes(&poison);
+  var ownFactors: OwnRows;
+  for (var r = 0u; r < OWN_ROWS; r++) { // unroll
+    let sum = poisoned(rowSum[r], poison[r]);
+    let lseAt = ((split * u.B + b) * u.H + info[r].h) * u.Sq + info[r].i;
+    let stores = speaks() && firstRow + row_in_tile(r) < rows;
+    ownFactors[r] = 1.0;
+    if (SPLIT) {
+      if (stores) { store_lse(lseAt, rowMax[r], sum); }
+    } else {
+      ownFactors[r] = finish_row(lseAt, info[r].h, rowMax[r], sum, stores);
+    }
   }
+  var factors: RowValues;
+  share_rows(&ownFactors, &factors);
   for (var r = 0u; r < ROWS; r++) { // unroll
-    let row = firstRow + invocation / LANES * ROWS + r;
+    let row = firstRow + row_in_tile(r);
     if (row < rows) {
-      let h = info[r].h;
-      let outputBase = split * u.oSplit + b * u.oBatch + h * u.oHead + info[r].i * u.oRow - u.oStart;
-      let lseAt = ((split * u.B + b) * u.H + h) * u.Sq + info[r].i;
-      var factor = 1.0;
-      if (SPLIT) {
-        if (lane == 0u) { store_lse(lseAt, rowMax[r], rowSum[r]); }
-      } else {
-        factor = finish_row(lseAt, h, rowMax[r], rowSum[r]);
-      }
+      let h = keyHead * u.group + row % u.group;
+      let base = split * u.oSplit + b * u.oBatch + h * u.oHead + row / u.group * u.oRow - u.oStart;
       for (var c = 0u; c < V_SLICE; c++) { // unroll
-        store_output(outputBase, c * LANES + lane, factor * output[r * V_SLICE + c]);
+        store_output(base, c * LANES + lane, factors[r] * output[r * V_SLICE + c]);
       }
     }
   }

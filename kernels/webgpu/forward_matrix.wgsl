@@ -264,7 +264,7 @@ fn run(item: u32, subgroup: u32) {
       if (SPLIT) {
         if (lane == 0u) { store_lse(lseAt, rowMax[r], rowSum[r]); }
       } else {
-        factor *= finish_row(lseAt, info[r].h, rowMax[r], rowSum[r]);
+        factor *= finish_row(lseAt, info[r].h, rowMax[r], rowSum[r], lane == 0u);
       }
       if (lane == 0u) { rowFactors[ownRow + r] = factor; }
     }

@@ -7,19 +7,22 @@ struct Place {
   raw: f32,
 }
 
-// lse's two parts, and delta − dLse.
-fn saved_row(b: u32, h: u32, i: u32) -> vec3f {
+// lse's two parts, delta − dLse, and what NaN there is in lse, otherwise 0.
+fn saved_row(b: u32, h: u32, i: u32) -> vec4f {
   let at = u.rowsAt + (b * u.H + h) * u.Sq + i;
   let rows = u.B * u.H * u.Sq;
-  return vec3f(
-    bitcast<f32>(load_small(at)),
+  let lse = bitcast<f32>(load_small(at));
+  return vec4f(
+    lse,
     bitcast<f32>(load_small(at + rows)),
     bitcast<f32>(load_small(at + 2u * rows)),
+    select(0.0, lse, is_nan(lse)),
   );
 }
 
-fn place_gradient(raw: f32, dP: f32, row: Row, saved: vec3f, j: i32, checked: bool) -> Place {
-  var capped = opaque_value(raw);
+// `keep` is dropout's factor on the probability. Places that only is_hidden knows to be hidden are the caller's.
+fn place_gradient(raw: f32, dP: f32, keep: f32, row: Row, saved: vec4f, j: i32) -> Place {
+  var capped = whole_score(raw);
   var capSlope = 1.0;
   if (HAS_SOFTCAP) {
     let t = bounded_tanh(capped / u.softcap);
@@ -27,12 +30,8 @@ fn place_gradient(raw: f32, dP: f32, row: Row, saved: vec3f, j: i32, checked: bo
     capSlope = 1.0 - t * t;
   }
   let s = changed_score(capped, row, j);
-  let p = exp_difference((s - saved.x) - saved.y);
-  var keep = 1.0;
-  if (HAS_DROPOUT) { keep = select(u.keepScale, 0.0, is_dropped(row, j)); }
+  let p = exp_of_score((s - saved.x) - saved.y) + saved.w;
   let gradient = p * (keep * dP - saved.z);
-  var hidden = HAS_BIAS && is_negative_infinity(s);
-  if (checked) { hidden = hidden || is_hidden(row, j); }
-  if (hidden) { return Place(0.0, 0.0, 0.0); }
+  if (HAS_BIAS && is_negative_infinity(s)) { return Place(0.0, 0.0, 0.0); }
   return Place(p * keep, gradient, gradient * capSlope);
 }

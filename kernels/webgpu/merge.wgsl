@@ -19,7 +19,6 @@ fn run(item: u32) {
     sum = fma(weight, partMax[(u.splits + split) * rows + row], sum);
     output = fma(vec4f(weight), load_part((split * rows + row) * DV, c), output);
   }
-  lane = c;
-  let factor = finish_row(row, h, top, sum);
+  let factor = finish_row(row, h, top, sum, c == 0u);
   store_output(b * u.oBatch + h * u.oHead + i * u.oRow - u.oStart, c, factor * output);
 }

@@ -2,6 +2,7 @@
 // Hidden places are marked by the bits of −∞, which a bias of −∞ means as well, and are selected away, never multiplied by 0.
 const LOG2E = 1.4426950408889634;
 const LOWEST = -3.4028234663852886e38;
+const SMALLEST = 1.1754943508222875e-38;
 const NEGATIVE_INFINITY_BITS = 0xff800000u;
 const MAX_OFFSET = 1073741824;
 
@@ -23,16 +24,35 @@ fn is_negative_infinity(x: f32) -> bool {
   return bitcast<u32>(x) == NEGATIVE_INFINITY_BITS;
 }
 
-// A value the compiler cannot look through: rounding errors are not simplified away, and a product is not fused with what is
-// subtracted from it later (near float32's range the rounding of a score is large).
+// A value the compiler cannot look through, so that rounding errors are not simplified away.
 fn opaque_value(x: f32) -> f32 {
   return bitcast<f32>(bitcast<u32>(x) ^ u.zero);
 }
 
+fn is_nan(x: f32) -> bool {
+  return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
 // exp of a difference that may be −∞ or overflow below: there 0. A NaN stays NaN by its bits: some devices' exp2 drops it.
 fn exp_difference(x: f32) -> f32 {
-  let isNaN = (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
-  return select(select(exp2(x * LOG2E), 0.0, x < -200.0), x, isNaN);
+  return select(select(exp2(x * LOG2E), 0.0, x < -200.0), x, is_nan(x));
+}
+
+// exp of a score less its row's maximum, hidden scores included: 0 far below. What a NaN becomes is left to the device; `poison`
+// has seen it.
+fn exp_of_score(x: f32) -> f32 {
+  return exp2(max(x, -200.0) * LOG2E);
+}
+
+// A row's scores pass through here, in whatever order: one multiply-add each, which no finite score and no −∞ leaves NaN or +∞.
+fn add_poison(poison: f32, score: f32) -> f32 {
+  return fma(score, SMALLEST, poison);
+}
+
+// The sum of a row, NaN if a score was NaN or +∞. By the bits: comparisons with NaN are not to be relied on.
+fn poisoned(sum: f32, poison: f32) -> f32 {
+  let isInfinite = bitcast<u32>(poison) == 0x7f800000u;
+  return select(sum, poison + u.negativeInfinity, is_nan(poison) || isInfinite);
 }
 
 fn end_of_keys(b: u32) -> i32 {
@@ -51,6 +71,11 @@ fn first_key(position: i32, end: i32) -> i32 {
 
 fn end_key(position: i32, end: i32) -> i32 {
   return select(clamp(position + u.windowRight + 1, 0, end), end, u.windowRight < 0);
+}
+
+// Dropout draws for four keys at a time: blocks of keys then start at multiples of four. What that adds is hidden.
+fn whole_quad(key: i32) -> i32 {
+  return select(key, key & ~3, HAS_DROPOUT);
 }
 
 // valid is false for the padding rows of the last tile: they see nothing.
@@ -97,8 +122,15 @@ fn changed_score(capped: f32, row: Row, j: i32) -> f32 {
   return s;
 }
 
+// A score that is one bare product must not be fused with what is subtracted from it later: near float32's range its rounding is
+// large. Longer sums end in an addition that is rounded.
+fn whole_score(raw: f32) -> f32 {
+  if (D == 1) { return opaque_value(raw); }
+  return raw;
+}
+
 fn score_at(raw: f32, row: Row, j: i32) -> f32 {
-  var s = opaque_value(raw);
+  var s = whole_score(raw);
   if (HAS_SOFTCAP) { s = u.softcap * bounded_tanh(s / u.softcap); }
   return changed_score(s, row, j);
 }
@@ -119,8 +151,8 @@ fn wide_product(a: u32, b: u32) -> vec2u {
   return vec2u((a >> 16u) * (b >> 16u) + (middle >> 16u) + (other >> 16u), a * b);
 }
 
-// Philox-4x32-10 (Salmon et al. 2011), key (seed, 0), counter (j >> 2, i, h, b), word j & 3.
-fn is_dropped(row: Row, j: i32) -> bool {
+// Philox-4x32-10 (Salmon et al. 2011), key (seed, 0), counter (j >> 2, i, h, b): words for the four keys around j.
+fn random_words(row: Row, j: i32) -> vec4u {
   var counter = vec4u(u32(j) >> 2u, row.i, row.h, row.b);
   var key = vec2u(u.seed, 0u);
   for (var round = 0; round < 10; round++) {
@@ -129,7 +161,11 @@ fn is_dropped(row: Row, j: i32) -> bool {
     counter = vec4u(c.x ^ counter.y ^ key.x, c.y, a.x ^ counter.w ^ key.y, a.y);
     key += vec2u(0x9E3779B9u, 0xBB67AE85u);
   }
-  return counter[u32(j) & 3u] < u.dropBelow;
+  return counter;
+}
+
+fn is_dropped(row: Row, j: i32) -> bool {
+  return random_words(row, j)[u32(j) & 3u] < u.dropBelow;
 }
 
 fn multiply_add(a: vec4f, b: vec4f, sum: f32) -> f32 {

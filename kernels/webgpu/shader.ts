@@ -6,6 +6,7 @@ import {wgslHeader} from '../header';
 import type {Constants} from '../header';
 import {uniformDeclaration} from './uniforms';
 import {unroll} from './unroll';
+import attend from './attend.wgsl';
 import backwardKV from './backward_kv.wgsl';
 import backwardQ from './backward_q.wgsl';
 import bias from './backward_bias.wgsl';
@@ -20,9 +21,11 @@ import forwardMatrix from './forward_matrix.wgsl';
 import gradient from './gradient.wgsl';
 import halves from './halves.wgsl';
 import lanes from './lanes.wgsl';
+import lanesNatural from './lanes_natural.wgsl';
 import lanesSingle from './lanes_single.wgsl';
 import lanesSubgroup from './lanes_subgroup.wgsl';
 import lanesWorkgroup from './lanes_workgroup.wgsl';
+import keep from './keep.wgsl';
 import matrixTypes from './matrix_types.wgsl';
 import merge from './merge.wgsl';
 import places from './places.wgsl';
@@ -37,13 +40,13 @@ import tileFloat from './tile_float.wgsl';
 import tileHalf from './tile_half.wgsl';
 
 const BODIES = {
-  forward: finish + tileFloat + forward,
-  forwardHalf: finish + tileHalf + forward,
+  forward: finish + keep + attend + tileFloat + forward,
+  forwardHalf: finish + keep + attend + tileHalf + forward,
   forwardMatrix: matrixTypes + finish + halves + forwardMatrix,
   decode: finish + decode,
   merge: finish + merge,
   delta,
-  backwardQ: gradient + backwardQ,
+  backwardQ: gradient + keep + backwardQ,
   backwardKV: gradient + backwardKV,
   backwardBias: gradient + bias,
   backwardSinks: sinks,
@@ -85,17 +88,20 @@ export function shaderSource({kernel, exchange, constants, bindings}: ShaderPlan
     const type = isVec4(binding) ? 'vec4f' : binding.kind === 'i32' ? 'i32' : 'f32';
     return `@group(0) @binding(${i}) var<storage, ${binding.access}> ${binding.name}: array<${type}>;\n`;
   });
-  const exchanges = {single: lanesSingle, subgroup: lanesSubgroup, workgroup: lanesWorkgroup};
+  const numbers = constants as Record<string, number>;
+  const shares = laneShares(kernel, numbers);
+  const subgroup = kernel === 'decode' ? lanesNatural : lanesSubgroup;
+  const exchanges = {single: lanesSingle, subgroup, workgroup: lanesWorkgroup};
   return [
     enables(kernel, exchange),
-    wgslHeader(constants),
+    wgslHeader({...constants, ...shares}),
     uniformDeclaration(present.length),
     ...declarations,
     ...bindings.map(accessor),
     lseAccessor(bindings),
     places,
     lanes,
-    unroll(exchanges[exchange] + BODIES[kernel], loopBounds(constants)),
+    unroll(exchanges[exchange] + BODIES[kernel], {...numbers, ...shares}),
     kernel === 'forwardMatrix' ? entryMatrix : exchange === 'subgroup' ? entrySubgroup : entryPlain,
   ].join('');
 }
@@ -110,15 +116,18 @@ function enables(kernel: KernelName, exchange: Exchange): string {
   ].join('');
 }
 
-/** What the bounds of loops are made of: the constants themselves and what lanes.wgsl derives from them. */
-function loopBounds(constants: Constants): Record<string, number> {
-  const numbers = constants as Record<string, number>;
-  const {D, DV, LANES, BLOCK} = numbers;
+/** How a kernel's lanes share rows and blocks, as lanes.wgsl tells; the bounds of unrolled loops are made of it, too. */
+function laneShares(kernel: KernelName, {D, DV, LANES, ROWS, BLOCK}: Record<string, number>): Record<string, number> {
   const slice = (width: number): number => Math.ceil(Math.ceil(width / 4) / LANES);
-  const half = (distance: number): number => (LANES > distance ? Math.floor((BLOCK * distance) / LANES) : 0);
-  const keptScores = Object.fromEntries([16, 8, 4, 2, 1].map(distance => [`HALF_${distance}`, half(distance)]));
+  // Scores that pass through workgroup memory come to all lanes of a row; lanes_natural keeps whole rows.
+  const ROW_LANES = kernel === 'forwardMatrix' || kernel === 'decode' ? 1 : Math.min(LANES, ROWS);
+  const KEY_LANES = Math.min(LANES / ROW_LANES, BLOCK);
+  const COPIES = LANES / (ROW_LANES * KEY_LANES);
+  const OWN = BLOCK / KEY_LANES;
   return {
-    ...numbers, ...keptScores, OWN: Math.max(1, BLOCK / LANES), QK_SLICE: slice(D), V_SLICE: slice(DV),
+    ROW_LANES, KEY_LANES, COPIES, OWN_ROWS: ROWS / ROW_LANES, OWN, QUADS: Math.ceil(OWN / 4),
+    ROW_STEPS: Math.log2(ROW_LANES), KEY_STEPS: Math.log2(KEY_LANES), COPY_STEPS: Math.log2(COPIES),
+    QK_SLICE: slice(D), V_SLICE: slice(DV),
   }; // prettier-ignore
 }
 

@@ -31,14 +31,22 @@ function closingBrace(source: string, from: number): number {
   throw new Error('a marked loop does not end');
 }
 
-/** Whole-number arithmetic of +, -, *, / and parentheses. @throws Error at anything else. */
+/** Whole-number arithmetic of +, -, *, /, << and parentheses. @throws Error at anything else. */
 function evaluate(expression: string, values: Values): number {
-  const tokens = expression.match(/\w+|[-+*/()]/g) ?? [];
+  const tokens = expression.match(/\w+|<<|[-+*/()]/g) ?? [];
   let at = 0;
-  const result = sum();
+  const result = shifted();
   if (at !== tokens.length) throw new Error(`cannot evaluate the loop bound '${expression}'`);
   return result;
 
+  function shifted(): number {
+    let left = sum();
+    while (tokens[at] === '<<') {
+      at++;
+      left <<= sum();
+    }
+    return left;
+  }
   function sum(): number {
     let left = product();
     while (tokens[at] === '+' || tokens[at] === '-') left = tokens[at++] === '+' ? left + product() : left - product();
@@ -53,7 +61,7 @@ function evaluate(expression: string, values: Values): number {
   function atom(): number {
     const token = tokens[at++];
     if (token === '(') {
-      const inner = sum();
+      const inner = shifted();
       at++;
       return inner;
     }

@@ -4,9 +4,8 @@
  */
 import type {KernelBackend} from '@tensorflow/tfjs-core';
 import type {AttentionProblem} from '../../kernels/problem';
-import {laneTiles} from '../../kernels/tiling';
 import type {WorkgroupLimits} from '../../kernels/tiling';
-import {runBackward} from './webgpu/backward';
+import {backwardTiles, runBackward} from './webgpu/backward';
 import {partsOf} from './webgpu/call';
 import {checkDevice, internalsOf, stateOf} from './webgpu/device';
 import type {DeviceState} from './webgpu/device';
@@ -38,17 +37,13 @@ function implementation(
       if (parts.length > 1 && problem.bias) return 'a bias with inputs that must be cut into parts';
       const plan = variant(problem, state);
       if (typeof plan === 'string') return plan;
-      const backward = laneTiles(problem.D, problem.Dv, 'backward', limitsOf(state));
+      const backward = backwardTiles(problem, limitsOf(state));
       return backward ? null : 'not even one key of the backward pass fits the device’s workgroup memory';
     },
     forward: (call, backend) => runForward(internalsOf(backend), call, planOf(call.problem, backend)),
     backward: (call, backend) => {
       const state = checkDevice(internalsOf(backend));
-      return runBackward(
-        internalsOf(backend),
-        call,
-        laneTiles(call.problem.D, call.problem.Dv, 'backward', limitsOf(state))!,
-      );
+      return runBackward(internalsOf(backend), call, backwardTiles(call.problem, limitsOf(state))!);
     },
     onlineSoftmax: (logits, backend) => {
       checkDevice(internalsOf(backend));

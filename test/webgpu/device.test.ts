@@ -98,6 +98,19 @@ describeWith(['dawn'], 'webgpu', () => {
     state().pipelines.clear();
   });
 
+  it('keeps a NaN in lse, and through it in every gradient of the rows that see it', async () => {
+    const [q, k, v] = [random([1, 2, 6, 8], 11), random([1, 2, 9, 8], 12), random([1, 2, 9, 8], 13)];
+    const holed = tf.tidy(() => tf.where<tf.Tensor4D>(tf.range(0, k.size).reshape(k.shape).equal(3), NaN, k));
+    const {output, lse} = flashAttentionWithLse(q, holed, v);
+    const values = [await lse.data(), ...(await gradients(q, holed, v))];
+    for (const [n, all] of values.entries()) {
+      const half = all.length / 2;
+      expect(`tensor ${n}: ${all.slice(0, half).every(Number.isNaN)}`).toBe(`tensor ${n}: true`);
+      expect(`tensor ${n}: ${all.slice(half).every(Number.isFinite)}`).toBe(`tensor ${n}: true`);
+    }
+    tf.dispose([q, k, v, holed, output, lse]);
+  });
+
   it('tells of its kernels to tf.time and tf.profile', async () => {
     const q = random([1, 1, 8, 8], 9);
     const profile = await tf.profile(() => flashAttention(q, q, q));

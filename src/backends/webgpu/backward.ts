@@ -1,7 +1,9 @@
 /** The gradients on WebGPU, one group at a time as tfjs asks for them: dq; dk and dv; dbias; dsinks. No atomics anywhere. */
 import {util} from '@tensorflow/tfjs-core';
 import type {TensorInfo} from '@tensorflow/tfjs-core';
-import type {LaneTiles} from '../../../kernels/tiling';
+import type {AttentionProblem} from '../../../kernels/problem';
+import {laneTiles} from '../../../kernels/tiling';
+import type {LaneTiles, WorkgroupLimits} from '../../../kernels/tiling';
 import type {BackwardCall} from '../../op/kernels';
 import {optionConstants, optionalBindings, partOf, partsOf, problemUniforms, smallInputs} from './call';
 import type {Part} from './call';
@@ -22,7 +24,20 @@ const laneConstants = ({lanes, rows, threads, keys, block}: LaneTiles) => ({
   LANES: lanes, ROWS: rows, THREADS: threads, KEYS: keys, BLOCK: block,
 }); // prettier-ignore
 
-export function runBackward(backend: WebGPUInternals, call: BackwardCall, tiles: LaneTiles): TensorInfo[] {
+/** Tiles of the kernels for dq and for dk and dv. */
+export interface BackwardTiles {
+  q: LaneTiles;
+  kv: LaneTiles;
+}
+
+/** @returns null where not even one row fits the workgroup's memory. */
+export function backwardTiles({D, Dv}: AttentionProblem, limits: WorkgroupLimits): BackwardTiles | null {
+  const q = laneTiles(D, Dv, 'backwardQ', limits);
+  const kv = laneTiles(D, Dv, 'backwardKV', limits);
+  return q && kv && {q, kv};
+}
+
+export function runBackward(backend: WebGPUInternals, call: BackwardCall, tiles: BackwardTiles): TensorInfo[] {
   const {problem, inputs, saved, wanted} = call;
   const {B, H, Hkv, Sq, Sk} = problem;
   const rows = B * H * Sq;
@@ -96,30 +111,30 @@ export function runBackward(backend: WebGPUInternals, call: BackwardCall, tiles:
 
   function gradientOfQueries(part: Part, dq: TensorInfo): void {
     const {bindings, of} = readBindings(part);
-    const count = Math.ceil((Sq * (H / Hkv) * tiles.lanes) / (tiles.threads * tiles.rows));
+    const count = Math.ceil((Sq * (H / Hkv) * tiles.q.lanes) / (tiles.q.threads * tiles.q.rows));
     dispatch(backend, {
       kernel: 'backwardQ',
-      exchange: tiles.exchange,
-      constants: {...options, ...laneConstants(tiles)},
+      exchange: tiles.q.exchange,
+      constants: {...options, ...laneConstants(tiles.q)},
       bindings: [...bindings, of.row('dq', 'q', dq, 'read_write')],
-      uniforms: {...common, ...of.uniforms, tiles: count, blocks: tiles.keys / tiles.block},
+      uniforms: {...common, ...of.uniforms, tiles: count, blocks: tiles.q.keys / tiles.q.block},
       items: count * part.heads * part.batches,
     });
   }
 
   function gradientsOfKeys(part: Part, {dk, dv}: {dk?: TensorInfo; dv?: TensorInfo}): void {
     const {bindings, of} = readBindings(part);
-    const count = Math.ceil((Sk * tiles.lanes) / (tiles.threads * tiles.rows));
+    const count = Math.ceil((Sk * tiles.kv.lanes) / (tiles.kv.threads * tiles.kv.rows));
     const target = (name: 'dk' | 'dv', tensor?: TensorInfo): Bound =>
       tensor
         ? of.row(name, name === 'dk' ? 'k' : 'v', tensor, 'read_write')
         : {name, kind: 'absent', access: 'read_write'};
     dispatch(backend, {
       kernel: 'backwardKV',
-      exchange: tiles.exchange,
-      constants: {...options, ...laneConstants(tiles)},
+      exchange: tiles.kv.exchange,
+      constants: {...options, ...laneConstants(tiles.kv)},
       bindings: [...bindings, target('dk', dk), target('dv', dv)],
-      uniforms: {...common, ...of.uniforms, tiles: count, blocks: tiles.keys / tiles.block},
+      uniforms: {...common, ...of.uniforms, tiles: count, blocks: tiles.kv.keys / tiles.kv.block},
       items: count * part.heads * part.batches,
     });
   }

@@ -52,7 +52,9 @@ export function runForward(
   const small = smallInputs(backend, inputs, problem);
   const constants = {...optionConstants(problem), ...plan.constants, SPLIT: split};
   const common = {...problemUniforms(problem), ...small.uniforms};
-  const keysPerSplit = Math.ceil(Sk / splits / keys) * keys;
+  // Whole tiles, and whole quads, which dropout draws for.
+  const grain = Math.max(4, keys);
+  const keysPerSplit = Math.ceil(Sk / splits / grain) * grain;
 
   // Where all optional inputs are there, lse's two parts share a binding; so do the maxima and sums of split rows.
   const crowded = inputs.bias !== undefined && inputs.mask !== undefined && small.tensor !== undefined;
