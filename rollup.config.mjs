@@ -31,19 +31,23 @@ const shaders = {
 };
 
 /**
- * What a page with this script cannot use: tfjs-node's own implementation, and the kernel on subgroup matrices, whose device only the
- * entry `webgpu` opens. `explain` gives the reason.
+ * What a page with this script cannot use: tfjs-node's own implementation, and what only a device has that the entry `webgpu` opens
+ * (subgroups, half precision, subgroup matrices). `explain` gives the reason.
  */
+const MISSING = `'it is not in the script for pages'`;
 const NOT_FOR_PAGES = {
-  'src/backends/node/index.ts': `export const blocked = {name: 'blocked', unsupported: () => 'it is not in the script for pages'};`,
+  'src/backends/node/index.ts': `export const blocked = {name: 'blocked', unsupported: () => ${MISSING}};`,
+  'src/backends/webgpu/extensions.ts': `
+    export const extensionsOf = () => ({subgroup: 0, hasHalves: false, matrices: {shapes: [], subgroup: 0}});
+    export const NO_SUBGROUPS = ${MISSING}, NO_HALVES = ${MISSING};`,
   'kernels/matrix_tiling.ts': `
-    export const matrixTiles = () => 'it is not in the script for pages';
+    export const matrixTiles = () => ${MISSING};
     export const matrixBytes = null, matrixConstants = null, matrixTileRows = null;`,
-  'kernels/webgpu/forward_matrix.wgsl': `export default '';`,
-  'kernels/webgpu/matrix_types.wgsl': `export default '';`,
-  'kernels/webgpu/entry_matrix.wgsl': `export default '';`,
-  'kernels/webgpu/halves.wgsl': `export default '';`,
 };
+const SHADERS_NOT_FOR_PAGES = [
+  'decode', 'entry_matrix', 'entry_subgroup', 'forward_matrix', 'halves', 'lanes_natural', 'lanes_subgroup', 'matrix_types', 'tile_half',
+]; // prettier-ignore
+for (const name of SHADERS_NOT_FOR_PAGES) NOT_FOR_PAGES[`kernels/webgpu/${name}.wgsl`] = `export default '';`;
 const forPages = {
   name: 'for-pages',
   load: id => Object.entries(NOT_FOR_PAGES).find(([file]) => id.endsWith(`/${file}`))?.[1],

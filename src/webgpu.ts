@@ -3,7 +3,8 @@ import './register';
 import {backend, ready, registerBackend, removeBackend, setBackend} from '@tensorflow/tfjs-core';
 import type {KernelBackend} from '@tensorflow/tfjs-core';
 import matrixProbe from '../kernels/webgpu/matrix_probe.wgsl';
-import {internalsOf, rememberAdapter, stateOf} from './backends/webgpu/device';
+import {internalsOf, stateOf} from './backends/webgpu/device';
+import {rememberAdapter} from './backends/webgpu/extensions';
 import {matricesAgree} from './webgpu_matrices';
 
 /** tfjs's WebGPUBackend class, as `@tensorflow/tfjs-backend-webgpu` exports it. */

@@ -1,7 +1,9 @@
 /** What is kept per WebGPU device: compiled pipelines, the limits that tiles are chosen by, and whether the device is lost. */
 import type {DataId, KernelBackend, TensorInfo} from '@tensorflow/tfjs-core';
-import type {MatrixChoice, MatrixLimits, MatrixShape} from '../../../kernels/matrix_tiling';
+import type {MatrixChoice, MatrixLimits} from '../../../kernels/matrix_tiling';
 import type {WorkgroupLimits} from '../../../kernels/tiling';
+import {adapterInfoOf} from './adapter';
+import {extensionsOf} from './extensions';
 
 /** The part of tfjs's WebGPUBackend that is used here, private members included: tfjs has no public way to own a pipeline. */
 export interface WebGPUInternals {
@@ -43,25 +45,7 @@ export interface DeviceState {
   lost: string | null;
 }
 
-/** `adapterInfo` of a device and what it says of subgroups are younger than the types. */
-interface DeviceWithInfo {
-  adapterInfo?: {
-    subgroupMinSize?: number;
-    subgroupMaxSize?: number;
-    subgroupMatrixConfigs?: Iterable<MatrixShape & {componentType: string; resultComponentType: string}>;
-    isFallbackAdapter?: boolean;
-    architecture?: string;
-  };
-}
-
 const states = new WeakMap<GPUDevice, DeviceState>();
-/** What opened a device knows of it: not every implementation repeats an adapter's matrices in `device.adapterInfo`. */
-const adapters = new WeakMap<GPUDevice, DeviceWithInfo['adapterInfo']>();
-
-/** Keeps what the adapter told; before the first call on the device. */
-export function rememberAdapter(device: GPUDevice, info: GPUAdapterInfo): void {
-  adapters.set(device, info);
-}
 
 export function internalsOf(backend: KernelBackend): WebGPUInternals {
   return backend as unknown as WebGPUInternals;
@@ -72,21 +56,14 @@ export function stateOf({device}: WebGPUInternals): DeviceState {
   const known = states.get(device);
   if (known) return known;
   const {limits} = device;
-  const features = device.features as ReadonlySet<string>;
-  const info = (device as DeviceWithInfo).adapterInfo;
-  const subgroup = features.has('subgroups') ? (info?.subgroupMinSize ?? 0) : 0;
+  const info = adapterInfoOf(device);
+  const {subgroup, hasHalves, matrices} = extensionsOf(device);
   const storage = limits.maxComputeWorkgroupStorageSize;
   const invocations = Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX);
-  const hasHalves = features.has('shader-f16');
   const state: DeviceState = {
     pipelines: new Map(),
     hasHalves,
-    matrices: {
-      storage,
-      invocations,
-      shapes: hasHalves && features.has('chromium-experimental-subgroup-matrix') ? matrixShapes(device, info) : [],
-      subgroup: info?.subgroupMaxSize === subgroup ? subgroup : 0,
-    },
+    matrices: {storage, invocations, ...matrices},
     limits: {
       storage,
       invocations,
@@ -99,13 +76,6 @@ export function stateOf({device}: WebGPUInternals): DeviceState {
   states.set(device, state);
   void device.lost.then(({message, reason}) => (state.lost = message || reason || 'unknown reason'));
   return state;
-}
-
-/** The products of float16 matrices with float32 sums that the adapter lists. */
-function matrixShapes(device: GPUDevice, info: DeviceWithInfo['adapterInfo']): MatrixShape[] {
-  return [...(info?.subgroupMatrixConfigs ?? adapters.get(device)?.subgroupMatrixConfigs ?? [])]
-    .filter(({componentType, resultComponentType}) => componentType === 'f16' && resultComponentType === 'f32')
-    .map(({M, N, K}) => ({M, N, K}));
 }
 
 /** @throws Error once the device is lost: nothing that is submitted to it would ever run. */

@@ -5,6 +5,7 @@ import {decodeTiles, laneBytes, laneTiles} from '../../../kernels/tiling';
 import type {LaneTiles, WorkgroupLimits} from '../../../kernels/tiling';
 import {partsOf} from './call';
 import type {DeviceState} from './device';
+import {NO_HALVES, NO_SUBGROUPS} from './extensions';
 import {partialSize} from './forward';
 import type {ForwardPlan} from './forward';
 
@@ -18,7 +19,6 @@ const KEYS_PER_SPLIT = 128;
 /** A string is the reason, in one clause, why the kernel cannot serve the call. */
 export type Variant = (problem: AttentionProblem, state: DeviceState) => ForwardPlan | string;
 
-const NO_SUBGROUPS = 'the device has no subgroups';
 const TOO_WIDE = 'not even one key fits the device’s workgroup memory';
 
 export const withoutSubgroups = (limits: WorkgroupLimits): WorkgroupLimits => ({...limits, subgroup: 0});
@@ -94,7 +94,7 @@ export const matrixVariant: Variant = (problem, state) => {
 
 export const halfVariant: Variant = (problem, state) => {
   if (problem.precision !== 'float16') return `'precision' is '${problem.precision}'`;
-  return state.hasHalves ? tiled(problem, state, state.limits, true) : 'the device has no shader-f16';
+  return state.hasHalves ? tiled(problem, state, state.limits, true) : NO_HALVES;
 };
 
 const fewQueriesVariant: Variant = (problem, state) =>
