@@ -61,7 +61,7 @@ fn run(item: u32) {
       left[invocation] = 0.0;
       right[invocation] = 0.0;
       if (rowValid) { left[invocation] = u.scale * q[b * u.qBatch + h * u.qHead + i * u.qRow + channel]; }
-      if (keyValid) { right[invocation] = k[b * u.kBatch + keyHead * u.kHead + j * u.kRow + channel]; }
+      if (keyValid) { right[invocation] = as_seen(vec4f(k[b * u.kBatch + keyHead * u.kHead + j * u.kRow + channel])).x; }
       s = add_products(s);
     }
     for (var d = 0u; d < DV; d += SIDE) {
@@ -71,7 +71,7 @@ fn run(item: u32) {
       left[invocation] = 0.0;
       right[invocation] = 0.0;
       if (rowValid) { left[invocation] = dOutput[b * u.oBatch + h * u.oHead + i * u.oRow + channel]; }
-      if (keyValid) { right[invocation] = v[b * u.vBatch + keyHead * u.vHead + j * u.vRow + channel]; }
+      if (keyValid) { right[invocation] = as_seen(vec4f(v[b * u.vBatch + keyHead * u.vHead + j * u.vRow + channel])).x; }
       dP = add_products(dP);
     }
     if (i < u.Sq) {

@@ -61,10 +61,10 @@ fn run(item: u32) {
     let j = firstKeyOfTile + i32(row_in_tile(r));
     if (j < lengthEnd) {
       for (var c = 0u; c < QK_SLICE; c++) { // unroll
-        key[r * QK_SLICE + c] = load_k(keyBase + u32(j) * u.kRow, c * LANES + lane);
+        key[r * QK_SLICE + c] = as_seen(load_k(keyBase + u32(j) * u.kRow, c * LANES + lane));
       }
       for (var c = 0u; c < V_SLICE; c++) { // unroll
-        value[r * V_SLICE + c] = load_v(valueBase + u32(j) * u.vRow, c * LANES + lane);
+        value[r * V_SLICE + c] = as_seen(load_v(valueBase + u32(j) * u.vRow, c * LANES + lane));
       }
     }
   }

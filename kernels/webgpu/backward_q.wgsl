@@ -8,14 +8,14 @@ fn load_tiles(keyBase: u32, valueBase: u32, begin: i32, end: i32) {
     let key = n / QK_PITCH;
     let j = begin + i32(key);
     var x = vec4f(0.0);
-    if (j < end) { x = load_k(keyBase + u32(j) * u.kRow, n % QK_PITCH); }
+    if (j < end) { x = as_seen(load_k(keyBase + u32(j) * u.kRow, n % QK_PITCH)); }
     keyTile[key / BLOCK][(key % BLOCK) ^ first_own(n % LANES)][n / LANES % QK_SLICE][n % LANES] = x;
   }
   for (var n = invocation; n < KEYS * V_PITCH; n += THREADS) {
     let key = n / V_PITCH;
     let j = begin + i32(key);
     var x = vec4f(0.0);
-    if (j < end) { x = load_v(valueBase + u32(j) * u.vRow, n % V_PITCH); }
+    if (j < end) { x = as_seen(load_v(valueBase + u32(j) * u.vRow, n % V_PITCH)); }
     valueTile[key / BLOCK][(key % BLOCK) ^ first_own(n % LANES)][n / LANES % V_SLICE][n % LANES] = x;
   }
 }

@@ -168,6 +168,12 @@ fn is_dropped(row: Row, j: i32) -> bool {
   return random_words(row, j)[u32(j) & 3u] < u.dropBelow;
 }
 
+// What forward read as float16 backward does: delta, of forward's output, must cancel against products with the same values.
+fn as_seen(x: vec4f) -> vec4f {
+  if (!SEEN_AS_HALVES) { return x; }
+  return select(quantizeToF16(x), x, abs(x) > vec4f(65504.0));
+}
+
 fn multiply_add(a: vec4f, b: vec4f, sum: f32) -> f32 {
   return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
 }

@@ -9,7 +9,7 @@ import {backwardTiles, runBackward} from './webgpu/backward';
 import {partsOf} from './webgpu/call';
 import {checkDevice, internalsOf, stateOf} from './webgpu/device';
 import type {DeviceState} from './webgpu/device';
-import {partialSize, runForward} from './webgpu/forward';
+import {partialSize, runForward, seesHalves} from './webgpu/forward';
 import type {ForwardPlan} from './webgpu/forward';
 import {
   bestVariant, decodeVariant, halfVariant, matrixVariant, plainVariant, subgroupVariant, withoutSubgroups,
@@ -43,7 +43,8 @@ function implementation(
     forward: (call, backend) => runForward(internalsOf(backend), call, planOf(call.problem, backend)),
     backward: (call, backend) => {
       const state = checkDevice(internalsOf(backend));
-      return runBackward(internalsOf(backend), call, backwardTiles(call.problem, limitsOf(state))!);
+      const seenAsHalves = seesHalves(planOf(call.problem, backend), call.problem);
+      return runBackward(internalsOf(backend), call, backwardTiles(call.problem, limitsOf(state))!, seenAsHalves);
     },
     onlineSoftmax: (logits, backend) => {
       checkDevice(internalsOf(backend));

@@ -12,7 +12,7 @@ import {forceImplementation} from '../../src/register';
 import {attentionCase, caseNamed, CASES} from '../cases';
 import type {AttentionCase} from '../cases';
 import {expectSameBits} from '../closeness';
-import {checkForward} from '../contract/run_case';
+import {checkCase, checkForward} from '../contract/run_case';
 import {deviceOf} from '../harness/error_scopes';
 import {describeWith, useBackend} from '../harness/node';
 import {emulateHalves} from './emulated_halves';
@@ -146,4 +146,12 @@ describeWith(['dawn'], 'webgpu-half', () => {
   for (const name of ['precision float16', 'everything at once', 'width 59, values 40']) {
     it(name, () => checkForward(withPrecision(caseNamed(name), 'float16')));
   }
+
+  it('gives gradients of what it read: what cancels in float64 cancels', () =>
+    checkCase(
+      attentionCase('one key', {
+        B: 3, H: 9, Hkv: 3, Sq: 16, Sk: 1, D: 6, Dv: 80,
+        options: {dropout: 0.5, seed: 82656690, precision: 'float16', bias: {shape: [1, 1], fill: 'some rows −Infinity'}},
+      }),
+    )); // prettier-ignore
 });

@@ -37,13 +37,19 @@ export function backwardTiles({D, Dv}: AttentionProblem, limits: WorkgroupLimits
   return q && kv && {q, kv};
 }
 
-export function runBackward(backend: WebGPUInternals, call: BackwardCall, tiles: BackwardTiles): TensorInfo[] {
+/** @param seenAsHalves forward rounded k and v to float16. */
+export function runBackward(
+  backend: WebGPUInternals,
+  call: BackwardCall,
+  tiles: BackwardTiles,
+  seenAsHalves: boolean,
+): TensorInfo[] {
   const {problem, inputs, saved, wanted} = call;
   const {B, H, Hkv, Sq, Sk} = problem;
   const rows = B * H * Sq;
   const small = smallInputs(backend, inputs, problem, [saved.lse, saved.lseLow], rows);
   const common = {...problemUniforms(problem), ...small.uniforms, rowsAt: small.restAt};
-  const options = optionConstants(problem);
+  const options = optionConstants(problem, seenAsHalves);
   const parts = partsOf(problem, stateOf(backend).bindingLimit)!;
 
   for (const part of parts) delta(part);

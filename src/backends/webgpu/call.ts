@@ -20,7 +20,10 @@ export interface Part {
 /** Tensors that a binding shows by their rows, and the strides that their parts are cut by. */
 export type RowTensor = 'q' | 'k' | 'v' | 'output';
 
-export function optionConstants({bias, mask, alibi, softcap, dropout, ...problem}: AttentionProblem): Constants {
+export function optionConstants(
+  {bias, mask, alibi, softcap, dropout, ...problem}: AttentionProblem,
+  seenAsHalves = false,
+): Constants {
   return {
     D: problem.D,
     DV: problem.Dv,
@@ -33,6 +36,7 @@ export function optionConstants({bias, mask, alibi, softcap, dropout, ...problem
     HAS_SINKS: problem.hasSinks,
     HAS_SOFTCAP: softcap > 0,
     HAS_DROPOUT: dropout > 0,
+    SEEN_AS_HALVES: seenAsHalves,
   };
 }
 

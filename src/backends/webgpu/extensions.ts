@@ -17,7 +17,7 @@ export interface Extensions {
 export const NO_SUBGROUPS = 'the device has no subgroups';
 export const NO_HALVES = 'the device has no shader-f16';
 
-/** Not every implementation repeats an adapter's matrices in `device.adapterInfo`. */
+/** Dawn lists no matrices in `device.adapterInfo`, only in the adapter's own. */
 const adapters = new WeakMap<GPUDevice, AdapterInfo>();
 
 /** Keeps what the adapter told; before the first call on the device. */
@@ -43,8 +43,9 @@ export function extensionsOf(device: GPUDevice): Extensions {
 
 /** The products of float16 matrices with float32 sums that the adapter lists. */
 function shapesOf(device: GPUDevice): MatrixShape[] {
-  const info = adapterInfoOf(device);
-  return [...(info?.subgroupMatrixConfigs ?? adapters.get(device)?.subgroupMatrixConfigs ?? [])]
+  const lists = [adapterInfoOf(device), adapters.get(device)].map(info => [...(info?.subgroupMatrixConfigs ?? [])]);
+  return lists
+    .flat()
     .filter(({componentType, resultComponentType}) => componentType === 'f16' && resultComponentType === 'f32')
     .map(({M, N, K}) => ({M, N, K}));
 }

@@ -29,6 +29,11 @@ export interface ForwardPlan {
   passedOver?: Array<{name: string; reason: string}>;
 }
 
+/** Whether the kernel rounds k and v to float16. */
+export function seesHalves({kernel}: ForwardPlan, {precision}: AttentionProblem): boolean {
+  return kernel === 'forwardHalf' || (kernel === 'forwardMatrix' && precision === 'float16');
+}
+
 /** What a kernel needs to know that works on one element an invocation. */
 const ELEMENTWISE = {LANES: 1, ROWS: 1, KEYS: 1, BLOCK: 1};
 

@@ -102,12 +102,15 @@ const fewQueriesVariant: Variant = (problem, state) =>
     ? `a key head has more than ${DECODE_ROWS} rows of queries`
     : decodeVariant(problem, state);
 
-/** The kernels in order of preference. A kernel that turns out slow or wrong on some device is switched off by its line. */
+/**
+ * The kernels in order of preference. A kernel that turns out slow or wrong on some device is switched off by its line. Half the
+ * bytes in workgroup memory do not pay what converting them costs where subgroups share float32 rows (test/benchmark/README.md).
+ */
 const PREFERRED: ReadonlyArray<readonly [name: string, variant: Variant]> = [
   ['webgpu-decode', fewQueriesVariant],
   ['webgpu-matrix', matrixVariant],
-  ['webgpu-half', halfVariant],
   ['webgpu-subgroups', subgroupVariant],
+  ['webgpu-half', halfVariant],
   ['webgpu-plain', plainVariant],
 ];
 
