@@ -6,7 +6,7 @@ import {dispatch} from './dispatch';
 const THREADS = 128;
 const NO_OPTIONS = {
   HAS_BIAS: false, HAS_MASK: false, HAS_ALIBI: false, HAS_LENGTHS: false, HAS_OFFSETS: false, HAS_SEGMENTS: false,
-  HAS_SINKS: false, HAS_SOFTCAP: false, HAS_DROPOUT: false,
+  HAS_SINKS: false, HAS_SOFTCAP: false, HAS_DROPOUT: false, SEEN_AS_HALVES: false,
 }; // prettier-ignore
 
 export function runSoftmax(backend: WebGPUInternals, logits: TensorInfo): TensorInfo {
