@@ -9,6 +9,7 @@ import type {Implementation} from '../implementation';
 import {backward} from './backward';
 import {blockSize, rowCut} from './blocks';
 import {forward} from './forward';
+import {missingGraph} from './session';
 
 /** Multiply-adds from which TensorFlow's products make up for what its ops cost to call, three to five of them a block. */
 const WORTH_CALLING = 2 ** 22;
@@ -20,9 +21,9 @@ const LIVE_ARRAYS = 3;
 export const blocked: Implementation = {
   name: 'blocked',
   isSpecialized: true,
-  unsupported: problem => unsupportedOption(problem),
-  forward: call => tidied(() => forward(call)),
-  backward: call => tidied(() => backward(call)),
+  unsupported: (problem, backend) => unsupportedOption(problem) ?? missingGraph(backend),
+  forward: (call, backend) => tidied(() => forward(call, backend)),
+  backward: (call, backend) => tidied(() => backward(call, backend)),
   plan: problem => {
     const {Sk} = problem;
     const {heads, rows} = blockSize(rowCut(problem));
