@@ -5,7 +5,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type {KernelBackend, Tensor, Tensor3D, TensorInfo} from '@tensorflow/tfjs-core';
 import type {BackwardCall} from '../../op/kernels';
-import {allOf, areFinite, blocksOf, concat, fold, joined, keyCut, rowsOf, unfold} from './blocks';
+import {allOf, blocksOf, concat, fold, joined, keyCut, rowsOf, unfold} from './blocks';
 import type {Block} from './blocks';
 import {runGraph} from './session';
 
@@ -17,11 +17,10 @@ export function backward(call: BackwardCall, backend: KernelBackend): TensorInfo
   const lse = (call.saved.lse as Tensor).dataSync();
   // Not `some`: a NaN must fail, too.
   if (lse.every(x => Math.abs(x) <= GREATEST_LSE)) {
-    const gradients = tf.tidy(() => gradientsOf(call, unshifted(call, backend), backend));
-    if (areFinite(gradients)) return gradients;
-    tf.dispose(gradients); // a large dO met a large factor
+    const gradients = tf.tidy(() => gradientsOf(call, unshifted(call, backend), backend, true));
+    if (gradients.length > 0) return gradients;
   }
-  return gradientsOf(call, shifted(call, backend), backend);
+  return gradientsOf(call, shifted(call, backend), backend, false);
 }
 
 /** [B · Hkv, length, ·] each, by the names that they have in the graph. */
@@ -69,14 +68,23 @@ function foldAll({problem, inputs, saved}: BackwardCall) {
   };
 }
 
-function gradientsOf({problem, wanted}: BackwardCall, operands: Operands, backend: KernelBackend): Tensor[] {
+/** Nothing where `mustBeFinite` and something is not: a large dO met a large factor. */
+function gradientsOf(
+  {problem, wanted}: BackwardCall,
+  operands: Operands,
+  backend: KernelBackend,
+  mustBeFinite: boolean,
+): Tensor[] {
   const {H, Hkv, Sq, Sk} = problem;
   const scale = tf.scalar(problem.scale);
   const dqs: Tensor[] = []; // of the blocks that share rows: their sum
   const dks: Tensor[] = [];
   const dvs: Tensor[] = [];
   for (const block of blocksOf(keyCut(problem))) {
-    const {dq, dk, dv} = tf.tidy(() => blockGradients({...partOf(operands, block), scale}, wanted === 'kv', backend));
+    const {dq, dk, dv, totals} = tf.tidy(() =>
+      blockGradients({...partOf(operands, block), scale}, wanted === 'kv', backend),
+    );
+    if (mustBeFinite && !totals.every(total => Number.isFinite(total.dataSync()[0]))) return [];
     if (block.first === 0) dqs.push(dq);
     else dqs.push(addTo(dqs.pop()!, dq));
     if (dk && dv) {
@@ -91,28 +99,32 @@ function gradientsOf({problem, wanted}: BackwardCall, operands: Operands, backen
 }
 
 function partOf(operands: Operands, block: Block): Operands {
-  const ofBlock = (x: Tensor3D): Tensor3D => rowsOf(x, block);
-  const ofHeads = (x: Tensor3D): Tensor3D => allOf(x, block);
+  const k = rowsOf(operands.k, block);
+  const scaledQ = allOf(operands.scaledQ, block);
   return {
-    k: ofBlock(operands.k),
-    keys: ofBlock(operands.keys),
-    v1: ofBlock(operands.v1),
-    scaledQ: ofHeads(operands.scaledQ),
-    rows: ofHeads(operands.rows),
-    dOutputRows: ofHeads(operands.dOutputRows),
-    dOutput1Rows: ofHeads(operands.dOutput1Rows),
+    k,
+    keys: operands.keys === operands.k ? k : rowsOf(operands.keys, block),
+    v1: rowsOf(operands.v1, block),
+    scaledQ,
+    rows: operands.rows === operands.scaledQ ? scaledQ : allOf(operands.rows, block),
+    dOutputRows: allOf(operands.dOutputRows, block),
+    dOutput1Rows: allOf(operands.dOutput1Rows, block),
   };
 }
 
-/** dq: the block's part; dk and dv: those of the block's keys. */
+/** dq: the block's part; dk and dv: those of the block's keys; `totals`: NaN or infinite where one of them is. */
 function blockGradients(
   {scaledQ, dOutputRows, ...fed}: Operands & {scale: Tensor},
   withKeys: boolean,
   backend: KernelBackend,
-): {dq: Tensor; dk?: Tensor; dv?: Tensor} {
-  return withKeys
-    ? runGraph(backend, {...fed, scaledQ, dOutputRows}, 'dq', 'dk', 'dv')
-    : runGraph(backend, {...fed}, 'dq');
+): {dq: Tensor; dk?: Tensor; dv?: Tensor; totals: Tensor[]} {
+  if (!withKeys) {
+    const {dq, totalOfQ} = runGraph(backend, {...fed}, 'dq', 'totalOfQ');
+    return {dq, totals: [totalOfQ]};
+  }
+  const names = ['dq', 'dk', 'dv', 'totalOfQ', 'totalOfKeys'] as const;
+  const {dq, dk, dv, totalOfQ, totalOfKeys} = runGraph(backend, {...fed, scaledQ, dOutputRows}, ...names);
+  return {dq, dk, dv, totals: [totalOfQ, totalOfKeys]};
 }
 
 function addTo(sum: Tensor, part: Tensor): Tensor {

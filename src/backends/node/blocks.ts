@@ -93,8 +93,3 @@ export function unfold({B, layout}: AttentionProblem, x: Tensor, heads: number, 
   const headsFirst = tf.reshape(x, [B, heads, length, width]);
   return layout === 'BHSD' ? headsFirst : tf.transpose(headsFirst, [0, 2, 1, 3]);
 }
-
-/** Whether no value is NaN or infinite, nor so large that their sum is. */
-export function areFinite(tensors: Tensor[]): boolean {
-  return tensors.every(x => tf.tidy(() => Number.isFinite(tf.sum(x).dataSync()[0])));
-}

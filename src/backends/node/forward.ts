@@ -1,11 +1,14 @@
 /** Forward pass: a block's output by one run of the graph, blocks of rows one after the other. */
 import * as tf from '@tensorflow/tfjs-core';
-import type {KernelBackend, TensorInfo} from '@tensorflow/tfjs-core';
+import type {KernelBackend, Tensor, TensorInfo} from '@tensorflow/tfjs-core';
 import type {AttentionProblem} from '../../../kernels/problem';
 import type {AttentionResult, ForwardCall} from '../../op/kernels';
 import {allOf, blocksOf, fold, joined, rowCut, rowsOf, unfold} from './blocks';
 import type {Block} from './blocks';
 import {runGraph} from './session';
+
+/** exp's error grows with its argument's size: down to here, a weight is good to about 1e-6. */
+const LEAST_WEIGHT = 1e-9;
 
 export function forward(
   {problem, inputs, ignoresLse}: ForwardCall,
@@ -21,8 +24,10 @@ export function forward(
     tf.tidy(() => {
       const fed = {q: rowsOf(q, block), k: allOf(k, block), v: allOf(v, block), scale};
       if (ignoresLse) return runGraph(backend, fed, 'output').output;
+      const first = runGraph(backend, fed, 'output', 'firstScore', 'firstWeight');
+      if (logs.write(block, first.firstScore, first.firstWeight)) return first.output;
       const {output, max, maxWeight} = runGraph(backend, fed, 'output', 'max', 'maxWeight');
-      logs.write(block, max.dataSync(), maxWeight.dataSync());
+      logs.write(block, max, maxWeight);
       return output;
     }),
   );
@@ -35,14 +40,18 @@ function rowLogs(problem: AttentionProblem) {
   const {length} = rowCut(problem);
   const [lse, lseLow] = [new Float32Array(B * H * Sq), new Float32Array(B * H * Sq)];
   return {
-    write({head, first, rows}: Block, maxima: ArrayLike<number>, maxWeights: ArrayLike<number>): void {
-      for (let n = 0; n < maxima.length; n++) {
+    /** From one score of each row and its weight; false where a weight is too small to say much. */
+    write({head, first, rows}: Block, score: Tensor, weight: Tensor): boolean {
+      const [scores, weights] = [score.dataSync(), weight.dataSync()];
+      for (let n = 0; n < scores.length; n++) {
         const row = (head + Math.floor(n / rows)) * length + first + (n % rows);
-        const value = maxima[n] - Math.log(maxWeights[n]);
+        const value = scores[n] - Math.log(weights[n]);
         lse[row] = value;
         const low = value - lse[row];
         lseLow[row] = Number.isFinite(low) ? low : 0;
       }
+      // Not `some`: a NaN must fail, too.
+      return weights.every(x => x > LEAST_WEIGHT);
     },
     tensors: () => ({lse: tf.tensor(lse, [B, H, Sq]), lseLow: tf.tensor(lseLow, [B, H, Sq])}),
   };
