@@ -31,12 +31,13 @@ const shaders = {
 };
 
 /**
- * What a page with this script cannot use: tfjs-node's own implementation, and what only a device has that the entry `webgpu` opens
+ * What a page with this script cannot use: tfjs-node's own implementations, and what only a device has that the entry `webgpu` opens
  * (subgroups, half precision, subgroup matrices). `explain` gives the reason.
  */
 const MISSING = `'it is not in the script for pages'`;
 const NOT_FOR_PAGES = {
-  'src/backends/node/index.ts': `export const blocked = {name: 'blocked', unsupported: () => ${MISSING}};`,
+  'src/register_tensorflow.ts': 'export const nodeImplementations = [];',
+  'src/op/asked.ts': 'export const noteAsked = () => {};', // of use to tfjs-node alone
   'src/backends/webgpu/extensions.ts': `
     export const extensionsOf = () => ({subgroup: 0, hasHalves: false, matrices: {shapes: [], subgroup: 0}});
     export const NO_SUBGROUPS = ${MISSING}, NO_HALVES = ${MISSING};`,

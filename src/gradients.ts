@@ -15,11 +15,12 @@ export const flashAttentionGradient: GradConfig = {
   saveAllInputs: true,
   outputsToSave: [true, true, true],
   gradFunc: (dys, saved, attrs: NamedAttrMap) => {
-    const {problem, inputNames} = attrs as unknown as FlashAttentionAttrs;
+    const {problem, inputNames, asked} = attrs as unknown as FlashAttentionAttrs;
     const {inputs, rest} = nameInputs(inputNames, saved);
     const [output, lse, lseLow] = rest;
     const [dOutput, dLse] = dys as Tensor[];
     const taped = isGradientTaped();
+    const usesDq = asked?.includes(String(inputNames.indexOf('q'))) ?? true;
 
     const gradients = (wanted: WantedGradient): Tensor[] => {
       if (taped) {
@@ -28,7 +29,7 @@ export const flashAttentionGradient: GradConfig = {
         return composedBackward(problem, inputs, {...composedForward(problem, inputs), dOutput, dLse}, wanted);
       }
       const list = [...inputNames.map(name => inputs[name]!), output, lse, lseLow, dOutput, dLse];
-      const gradAttrs: FlashAttentionGradAttrs = {problem, inputNames, wanted};
+      const gradAttrs: FlashAttentionGradAttrs = {problem, inputNames, wanted, usesDq};
       return engine().runKernel(FlashAttentionGrad, asInputMap(list), asAttrMap(gradAttrs)) as unknown as Tensor[];
     };
 

@@ -10,15 +10,15 @@ import {loops} from './backends/cpu';
 import {webgpu, webgpuVariants} from './backends/webgpu';
 import type {Implementation} from './backends/implementation';
 import {fragments} from './backends/webgl';
-import {blocked} from './backends/node';
-import {cpuSimd, nodeSimd, wasmSimd} from './backends/wasm';
+import {cpuSimd, wasmSimd} from './backends/wasm';
 import {flashAttentionGradient, onlineSoftmaxGradient} from './gradients';
 import {FlashAttention, FlashAttentionGrad, OnlineSoftmax, readBackwardCall, readForwardCall} from './op/kernels';
+import {nodeImplementations} from './register_tensorflow';
 
 const IMPLEMENTATIONS: Record<string, readonly Implementation[]> = {
   cpu: [cpuSimd, loops, composed],
   wasm: [wasmSimd, composed],
-  tensorflow: [blocked, nodeSimd, composed],
+  tensorflow: [...nodeImplementations, composed],
   webgl: [fragments, composed],
   webgpu: [webgpu, composed],
 };

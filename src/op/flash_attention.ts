@@ -4,7 +4,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import type {Tensor, TensorLike} from '@tensorflow/tfjs-core';
 import {attentionCall} from './arguments';
 import type {FlashAttentionOptions} from './arguments';
+import {noteAsked} from './asked';
 import {asAttrMap, asInputMap, FlashAttention, listInputs} from './kernels';
+import type {FlashAttentionAttrs} from './kernels';
 import {isGradientOff} from './tape';
 
 /** Attention's output together with the log of each row's softmax denominator. */
@@ -66,12 +68,10 @@ function attend(
 ): AttentionWithLse {
   const {problem, inputs, rank} = attentionCall(opName, q, k, v, options);
   const {names, list} = listInputs(inputs);
-  const outputs: unknown = engine().runKernel(
-    FlashAttention,
-    asInputMap(list),
-    asAttrMap({problem, inputNames: names, ignoresLse}),
-  );
+  const attrs: FlashAttentionAttrs = {problem, inputNames: names, ignoresLse};
+  const outputs: unknown = engine().runKernel(FlashAttention, asInputMap(list), asAttrMap(attrs));
   const [output, lse] = outputs as Tensor[];
+  noteAsked(output, attrs);
   if (rank === 4) return {output, lse};
   const {B, Sq, Dv} = problem;
   return rank === 3

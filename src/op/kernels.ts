@@ -16,6 +16,8 @@ export interface FlashAttentionAttrs {
   inputNames: InputName[];
   /** Nobody will look at lse and lseLow: they may hold anything, where computing them costs time. */
   ignoresLse?: boolean;
+  /** Places in `inputNames` that a gradient is asked for, once one is; absent where nothing is known. */
+  asked?: string[];
 }
 
 /** What the forward kernel gives; lse and lseLow are [B, H, Sq]. */
@@ -34,7 +36,7 @@ export interface AttentionResult<T> {
 /**
  * Inputs: those of FlashAttention, then output, lse, lseLow, the gradient of output and the gradient of lse.
  * Outputs: the gradients that `wanted` names: [dq], [dk, dv], [dbias] (rank 4, the bias's shape) or [dsinks]; behind [dk, dv]
- * also dq, from an implementation that has it at hand there.
+ * also dq, where `usesDq` and from an implementation that has it at hand there.
  */
 export const FlashAttentionGrad = 'FlashAttentionGrad';
 
@@ -42,6 +44,8 @@ export type WantedGradient = 'q' | 'kv' | 'bias' | 'sinks';
 
 export interface FlashAttentionGradAttrs extends FlashAttentionAttrs {
   wanted: WantedGradient;
+  /** dq will be asked for, too. */
+  usesDq: boolean;
 }
 
 /** What the backward kernel gets besides the forward inputs. */
@@ -85,6 +89,8 @@ export interface ForwardCall {
 }
 export interface BackwardCall extends ForwardCall {
   wanted: WantedGradient;
+  /** See `FlashAttentionGradAttrs`. */
+  usesDq: boolean;
   saved: GradInputs<TensorInfo>;
 }
 
@@ -94,8 +100,8 @@ export function readForwardCall(inputs: unknown, attrs: unknown): ForwardCall {
 }
 
 export function readBackwardCall(list: unknown, attrs: unknown): BackwardCall {
-  const {problem, inputNames, wanted} = attrs as FlashAttentionGradAttrs;
+  const {problem, inputNames, wanted, usesDq} = attrs as FlashAttentionGradAttrs;
   const {inputs, rest} = nameInputs(inputNames, list as TensorInfo[]);
   const [output, lse, lseLow, dOutput, dLse] = rest;
-  return {problem, inputs, wanted, saved: {output, lse, lseLow, dOutput, dLse}};
+  return {problem, inputs, wanted, usesDq, saved: {output, lse, lseLow, dOutput, dLse}};
 }

@@ -71,4 +71,25 @@ describeOn('tensorflow', 'blocks', () => {
     expectSameBits('dq', dq.dataSync(), alone.dataSync(), SHAPE);
     tf.dispose([q, k, v, alone, dq, dk, dv]);
   });
+
+  it.each([
+    ['q', [1]],
+    ['k', [2]],
+    ['v', [2]],
+    ['qk', [3]],
+    ['kv', [2]],
+    ['qkv', [3]],
+  ])('of the gradients for %s no other is computed', async (names, outputs) => {
+    const tensors = {q: random(1), k: random(2), v: random(3)};
+    const asked = Array.from(names) as Array<keyof typeof tensors>;
+    const profile = await tf.profile(() =>
+      tf.grads((...given: tf.Tensor[]) => {
+        const {q, k, v} = {...tensors, ...Object.fromEntries(asked.map((name, n) => [name, given[n]]))};
+        return flashAttention(q, k, v);
+      })(asked.map(name => tensors[name])),
+    );
+    const kernels = profile.kernels.filter(({name}) => name === 'FlashAttentionGrad');
+    expect(kernels.map(({outputShapes}) => outputShapes.length)).toEqual(outputs);
+    tf.dispose([tensors, profile.result]);
+  });
 });

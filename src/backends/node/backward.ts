@@ -4,7 +4,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type {KernelBackend, Tensor, Tensor3D, TensorInfo} from '@tensorflow/tfjs-core';
-import type {BackwardCall} from '../../op/kernels';
+import type {BackwardCall, WantedGradient} from '../../op/kernels';
 import {allOf, blocksOf, concat, fold, joined, keyCut, rowsOf, unfold} from './blocks';
 import type {Block} from './blocks';
 import {runGraph} from './session';
@@ -12,7 +12,7 @@ import {runGraph} from './session';
 /** exp(score) is taken as it is where every |lse| is at most this: then no weight overflows, nor any row as a whole underflows. */
 const GREATEST_LSE = 40;
 
-/** [dq], or [dk, dv, dq]: with dk and dv, dq takes one product more; alone it takes three and the exponential. */
+/** [dq], [dk, dv] or [dk, dv, dq]: with dk and dv, dq takes one product more; alone it takes three and the exponential. */
 export function backward(call: BackwardCall, backend: KernelBackend): TensorInfo[] {
   const lse = (call.saved.lse as Tensor).dataSync();
   // Not `some`: a NaN must fail, too.
@@ -70,61 +70,47 @@ function foldAll({problem, inputs, saved}: BackwardCall) {
 
 /** Nothing where `mustBeFinite` and something is not: a large dO met a large factor. */
 function gradientsOf(
-  {problem, wanted}: BackwardCall,
+  {problem, wanted, usesDq}: BackwardCall,
   operands: Operands,
   backend: KernelBackend,
   mustBeFinite: boolean,
 ): Tensor[] {
   const {H, Hkv, Sq, Sk} = problem;
   const scale = tf.scalar(problem.scale);
+  const names = [...(wanted === 'kv' ? OF_KEYS : []), ...(wanted === 'q' || usesDq ? OF_QUERIES : [])];
   const dqs: Tensor[] = []; // of the blocks that share rows: their sum
   const dks: Tensor[] = [];
   const dvs: Tensor[] = [];
   for (const block of blocksOf(keyCut(problem))) {
-    const {dq, dk, dv, totals} = tf.tidy(() =>
-      blockGradients({...partOf(operands, block), scale}, wanted === 'kv', backend),
+    const {dq, dk, dv, ...totals} = tf.tidy(() =>
+      runGraph(backend, {...partOf(operands, block, wanted), scale}, ...names),
     );
-    if (mustBeFinite && !totals.every(total => Number.isFinite(total.dataSync()[0]))) return [];
-    if (block.first === 0) dqs.push(dq);
-    else dqs.push(addTo(dqs.pop()!, dq));
+    if (mustBeFinite && !Object.values(totals).every(total => Number.isFinite(total.dataSync()[0]))) return [];
+    if (dq) dqs.push(block.first === 0 ? dq : addTo(dqs.pop()!, dq));
     if (dk && dv) {
       dks.push(dk);
       dvs.push(dv);
     }
   }
-  const dq = unfold(problem, concat(dqs, 0), H, Sq);
-  if (wanted !== 'kv') return [dq];
-  const [dk, dv] = [dks, dvs].map(parts => unfold(problem, joined(keyCut(problem), parts), Hkv, Sk));
-  return [dk, dv, dq];
+  const ofKeys = [dks, dvs].map(parts => parts.length > 0 && unfold(problem, joined(keyCut(problem), parts), Hkv, Sk));
+  return [...ofKeys, dqs.length > 0 && unfold(problem, concat(dqs, 0), H, Sq)].filter(x => x !== false);
 }
 
-function partOf(operands: Operands, block: Block): Operands {
+/** dq: the block's part; dk and dv: those of the block's keys; totals: NaN or infinite where one of them is. */
+const OF_KEYS = ['dk', 'dv', 'totalOfKeys'] as const;
+const OF_QUERIES = ['dq', 'totalOfQ'] as const;
+
+function partOf(operands: Operands, block: Block, wanted: WantedGradient): Partial<Operands> {
   const k = rowsOf(operands.k, block);
   const scaledQ = allOf(operands.scaledQ, block);
   return {
     k,
     keys: operands.keys === operands.k ? k : rowsOf(operands.keys, block),
     v1: rowsOf(operands.v1, block),
-    scaledQ,
     rows: operands.rows === operands.scaledQ ? scaledQ : allOf(operands.rows, block),
-    dOutputRows: allOf(operands.dOutputRows, block),
     dOutput1Rows: allOf(operands.dOutput1Rows, block),
+    ...(wanted === 'kv' && {scaledQ, dOutputRows: allOf(operands.dOutputRows, block)}),
   };
-}
-
-/** dq: the block's part; dk and dv: those of the block's keys; `totals`: NaN or infinite where one of them is. */
-function blockGradients(
-  {scaledQ, dOutputRows, ...fed}: Operands & {scale: Tensor},
-  withKeys: boolean,
-  backend: KernelBackend,
-): {dq: Tensor; dk?: Tensor; dv?: Tensor; totals: Tensor[]} {
-  if (!withKeys) {
-    const {dq, totalOfQ} = runGraph(backend, {...fed}, 'dq', 'totalOfQ');
-    return {dq, totals: [totalOfQ]};
-  }
-  const names = ['dq', 'dk', 'dv', 'totalOfQ', 'totalOfKeys'] as const;
-  const {dq, dk, dv, totalOfQ, totalOfKeys} = runGraph(backend, {...fed, scaledQ, dOutputRows}, ...names);
-  return {dq, dk, dv, totals: [totalOfQ, totalOfKeys]};
 }
 
 function addTo(sum: Tensor, part: Tensor): Tensor {

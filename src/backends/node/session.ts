@@ -56,7 +56,7 @@ export function missingGraph(backend: KernelBackend): string | null {
 export function runGraph<Name extends string>(
   backend: KernelBackend,
   fed: Record<string, TensorInfo>,
-  ...fetched: Name[]
+  ...fetched: readonly Name[]
 ): Record<Name, Tensor> {
   const node = backend as unknown as NodeBackend;
   const names = Object.keys(fed).join();
