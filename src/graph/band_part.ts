@@ -8,8 +8,9 @@ import type {NodeDef} from './graph_def';
 /** Served by `register_op.ts`. */
 export const BAND_PART_OP = 'FlashMatrixBandPart';
 
-/** The same nodes, with MatrixBandPart served by an op that reads all three inputs. */
+/** The nodes with MatrixBandPart served by an op that reads all three inputs; the same list where there is none. */
 export function withBandPartsRead(nodes: NodeDef[]): NodeDef[] {
+  if (!nodes.some(({op}) => op === 'MatrixBandPart')) return nodes;
   return nodes.map(node => (node.op === 'MatrixBandPart' ? {...node, op: BAND_PART_OP} : node));
 }
 
@@ -23,5 +24,6 @@ export function bandPart(x: tf.Tensor, lower: tf.Tensor, upper: tf.Tensor): tf.T
     tf.lessEqual(distance, tf.scalar(below < 0 ? rows : below, 'int32')),
     tf.greaterEqual(distance, tf.scalar(above < 0 ? -columns : -above, 'int32')),
   );
-  return tf.where(within, x, tf.zerosLike(x));
+  // Backend wasm's where writes past the end of booleans.
+  return x.dtype === 'bool' ? tf.logicalAnd(within, x) : tf.where(within, x, tf.zerosLike(x));
 }

@@ -74,6 +74,11 @@ export class Emitter {
         ...(site.softcap > 0 && {softcap: attrOf.float(site.softcap)}),
         ...(site.causal !== null && {causal: attrOf.bool(true)}),
         ...(typeof site.causal === 'number' && {query_offset: attrOf.int(site.causal)}),
+        ...(site.ahead && {
+          ahead: attrOf.float(site.ahead.value),
+          ahead_scores: attrOf.bool(site.ahead.scores),
+          ahead_bias: attrOf.bool(site.ahead.bias),
+        }),
         ...(mask !== undefined && {mask_is_infinite: attrOf.bool(site.keepIsExact)}),
         ...floats,
       },

@@ -14,6 +14,7 @@ import {functionGraph, mainGraph, nodeName} from './graph_view';
 import type {GraphView} from './graph_view';
 import {matchAttention} from './patterns/attention';
 import type {Attention} from './patterns/attention';
+import {Bounds} from './patterns/bounds';
 import {Masks} from './patterns/masks';
 import {matchSoftmax} from './patterns/softmax';
 import {NotFused} from './patterns/scores';
@@ -38,7 +39,7 @@ export interface FuseOptions {
  * included, stays as it was. Pure, idempotent, and linear in the size of the graph.
  * @param artifacts a GraphModel as an IOHandler loads it; not changed.
  * @param options all optional.
- * @returns new artifacts that share what did not change, and the report per site. Without a site to fuse, the same artifacts.
+ * @returns new artifacts that share what did not change, and the report per site. Without a site to fuse, the same artifacts (but for a MatrixBandPart, which tfjs-converter 4.22 reads wrongly).
  * @throws GraphError where the artifacts hold no valid GraphModel, naming the place.
  */
 export function fuseAttention(
@@ -54,12 +55,14 @@ export function fuseAttention(
     rewriteFunction(definition, constants, options, library),
   );
   const report = reportOf([main, ...functions].flatMap(({sites}) => sites));
-  if (report.fused === 0) return {artifacts, report};
-
-  const bodies = functions.map(({definition}) => withOwnOps(definition));
+  // Where nothing is fused, only what tfjs would read wrongly is mended.
+  const mended = (nodes: NodeDef[]): NodeDef[] => withBandPartsRead(report.fused > 0 ? einsumsAsMatMuls(nodes) : nodes);
+  const bodies = functions.map(({definition}) => withNodes(definition, mended(definition.nodeDef ?? [])));
+  const node = mended(main.nodes);
   const isSame = bodies.every((definition, n) => definition === graph.library?.function?.[n]);
+  if (isSame && node === graph.node) return {artifacts, report};
   const rewritten = isSame ? {} : {library: {...graph.library, function: bodies}};
-  const topology: GraphDef = {...graph, node: withBandPartsRead(einsumsAsMatMuls(main.nodes)), ...rewritten};
+  const topology: GraphDef = {...graph, node, ...rewritten};
   const fused = {...artifacts, modelTopology: topology};
   return {artifacts: options.keepWeights ? fused : withoutUnusedWeights(fused, graph), report};
 }
@@ -71,11 +74,10 @@ function rewriteFunction(definition: FunctionDef, constants: Constants, options:
   return {definition: nodes === nodeDef ? definition : {...definition, nodeDef: nodes}, sites};
 }
 
-/** What tfjs lacks or reads wrongly, mended in a function as in the graph itself. */
-function withOwnOps(definition: FunctionDef): FunctionDef {
+function withNodes(definition: FunctionDef, nodeDef: NodeDef[]): FunctionDef {
   const before = definition.nodeDef ?? [];
-  const nodeDef = withBandPartsRead(einsumsAsMatMuls(before));
-  return nodeDef.every((node, n) => node === before[n]) ? definition : {...definition, nodeDef};
+  const isSame = nodeDef.length === before.length && nodeDef.every((node, n) => node === before[n]);
+  return isSame ? definition : {...definition, nodeDef};
 }
 
 const MAX_ROUNDS = 16;
@@ -96,13 +98,13 @@ function rewrite(
   const given = Object.entries(options.inputShapes ?? {}).map(([name, shape]) => [name, shape.map(known)]);
   const shapes = inferShapes(graph, {shapes: Object.fromEntries(given) as Record<string, Dim[]>});
   const subject = {graph, shapes};
-  const masks = new Masks(subject, library);
+  const knowledge = {subject, masks: new Masks(subject, library), bounds: new Bounds(subject)};
   const emitter = new Emitter(graph);
   const sites: Site[] = [];
   let candidates: Candidate[] = [];
   for (const node of graph.order) {
     const softmax = matchSoftmax(subject, node);
-    const match = softmax && matchAttention(subject, masks, softmax);
+    const match = softmax && matchAttention(knowledge, softmax);
     if (!match) continue;
     const site: Site = {name: prefix + node.name, pattern: softmax.form, fused: false, nodes: [node.name], options: {}};
     sites.push(site);

@@ -6,15 +6,13 @@ import * as tf from '@tensorflow/tfjs-core';
 import {registerOp} from '@tensorflow/tfjs-converter';
 import type {GraphNode} from '@tensorflow/tfjs-converter';
 import {flashAttention} from '../op/flash_attention';
+import {attendLowered, causalBySums} from './causal_by_sums';
 import {parseCall, runAttention} from './attention_call';
 import type {AttentionCall, AttentionTensors} from './attention_call';
 import {BAND_PART_OP, bandPart} from './band_part';
 import {einsumByMatMul} from './einsum_matmul';
 import {FLASH_ATTENTION_OP} from './emit';
 import {EINSUM_MATMUL_OP} from './projections';
-
-/** Far below any score, and still finite: a row that it hides whole is uniform, as in the chain. */
-const LOWEST = -3.4028234663852886e38;
 
 const calls = new Map<string, AttentionCall>();
 
@@ -37,18 +35,18 @@ function tensorsOf(node: GraphNode): AttentionTensors {
 
 function run(node: GraphNode): tf.Tensor {
   const {attrs} = node;
-  const tensors = tensorsOf(node);
-  if (tensors.mask && !attrs.mask_is_infinite) {
-    const lowered = tf.where(tf.cast(tensors.mask, 'bool'), tf.scalar(0), tf.scalar(LOWEST));
-    tensors.bias = tensors.bias ? tf.add(tensors.bias, lowered) : lowered;
-    delete tensors.mask;
-  }
-  return runAttention(flashAttention, callOf(node), tensors, {
+  const lowers = attrs.mask_is_infinite !== true;
+  const ahead = attrs.ahead !== undefined && {
+    value: attrs.ahead as number,
+    scores: attrs.ahead_scores === true,
+    bias: attrs.ahead_bias === true,
+  };
+  return runAttention(ahead ? causalBySums(ahead) : lowers ? attendLowered : flashAttention, callOf(node), tensorsOf(node), {
     scale: attrs.scale as number,
     ...(attrs.causal === true && {causal: true}),
     ...(attrs.query_offset !== undefined && {queryOffset: attrs.query_offset as number}),
     ...(attrs.softcap !== undefined && {softcap: attrs.softcap as number}),
-  });
+  }); // prettier-ignore
 }
 
 registerOp(FLASH_ATTENTION_OP, node => tf.tidy(() => run(node)));

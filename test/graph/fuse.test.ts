@@ -94,6 +94,16 @@ describe('fuseAttention', () => {
     expect(result.report.sites).toEqual([]);
   });
 
+  it('reads MatrixBandPart as TensorFlow does even where there is nothing to fuse', async () => {
+    const g = new GraphBuilder();
+    const bounds = [-1, 0].map(n => g.constant([n], [], 'int32'));
+    const artifacts = g.output(g.op('MatrixBandPart', [g.placeholder('x', [-1, -1]), ...bounds])).artifacts();
+    const {model, report} = await loadFusedGraphModel(handlerOf(artifacts));
+    expect(report.sites).toEqual([]);
+    expect([...(model.predict(tf.ones([3, 3])) as tf.Tensor).dataSync()]).toEqual([1, 0, 0, 1, 1, 0, 1, 1, 1]);
+    expect(fuseAttention(fuseAttention(artifacts).artifacts).report.sites).toEqual([]);
+  });
+
   it('leaves a site that the caller does not want', async () => {
     const artifacts = twoLayers().artifacts();
     const {report, artifacts: fused} = fuseAttention(artifacts, {fuse: site => site.options.causal === true});

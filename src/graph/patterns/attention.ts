@@ -9,6 +9,9 @@ import type {Dim} from '../dims';
 import type {NodeDef} from '../graph_def';
 import {outputOf} from '../graph_view';
 import type {Port} from '../graph_view';
+import {RowsWithoutKey} from './ahead';
+import type {Ahead} from './ahead';
+import type {Bounds} from './bounds';
 import type {Contraction} from './contraction';
 import type {Masks} from './masks';
 import type {Subject} from './matchers';
@@ -61,18 +64,28 @@ export interface Attention {
   keepIsExact: boolean;
   /** Key j is visible iff j ≤ i + offset; 'end' is the number of keys minus the number of queries. */
   causal: number | 'end' | null;
+  ahead?: Ahead;
+}
+
+/** What all sites of a graph share. */
+export interface Knowledge {
+  subject: Subject;
+  masks: Masks;
+  bounds: Bounds;
 }
 
 /** Null where the softmax has nothing to do with attention (a classifier's, say). */
-export function matchAttention(subject: Subject, masks: Masks, softmax: SoftmaxMatch): Attention | NotFused | null {
-  const match = matchWith(subject, masks, softmax);
+export function matchAttention(known: Knowledge, softmax: SoftmaxMatch): Attention | NotFused | null {
+  const match = matchWith(known, softmax);
+  if (!(match instanceof UnknownOffset || match instanceof RowsWithoutKey)) return match;
   // A causal mask that cannot be told in the op's words is still right as an input.
-  return match instanceof UnknownOffset ? matchWith(subject, masks.unread(), softmax) : match;
+  const unread = matchWith({...known, masks: known.masks.unread()}, softmax);
+  return unread instanceof NotFused ? match : unread;
 }
 
 class UnknownOffset extends NotFused {}
 
-function matchWith(subject: Subject, masks: Masks, softmax: SoftmaxMatch): Attention | NotFused | null {
+function matchWith({subject, masks, bounds}: Knowledge, softmax: SoftmaxMatch): Attention | NotFused | null {
   const found = wayToProduct(subject, softmax.node);
   if (!found) return null;
   if ('obstacle' in found) {
@@ -82,7 +95,7 @@ function matchWith(subject: Subject, masks: Masks, softmax: SoftmaxMatch): Atten
   const letters = new Letters();
   const path = scorePath(subject, softmax.logits, letters);
   if (path instanceof NotFused) return path;
-  const scores = readScores(subject, masks, path.steps, path.product.output, letters);
+  const scores = readScores(subject, masks, bounds, path.steps, path.product.output, letters);
   if (scores instanceof NotFused) return scores;
 
   const values = valueProduct(subject, found.way, scores.axes, letters, softmax.node);
@@ -126,7 +139,7 @@ function matchWith(subject: Subject, masks: Masks, softmax: SoftmaxMatch): Atten
     i: roles.i, j: roles.j, d: roles.d, c: roles.c, output, sizes,
     scale: tanhInner === null ? outer * factor : outer * factor * tanhInner,
     softcap: tanhInner === null ? 0 : outer,
-    factors: scores.factors, bias: scores.bias, keep: scores.keep, keepIsExact: scores.keepIsExact, causal,
+    factors: scores.factors, bias: scores.bias, keep: scores.keep, keepIsExact: scores.keepIsExact, causal, ahead: scores.ahead,
     extents: extentsOf(batch, roles, operands[1].axes, letters),
   }; // prettier-ignore
 }

@@ -1,8 +1,9 @@
 /** What masks mean, and arithmetic on it: positions, conditions j ≤ i + offset, and what is visible or hidden by them. */
-import {ONE, add, known, neverNegative, subtract} from '../dims';
+import {ONE, add, known, neverNegative, same, subtract} from '../dims';
 import type {Dim} from '../dims';
 import type {NodeDef} from '../graph_def';
 import type {Port} from '../graph_view';
+import type {Shape} from '../rule';
 
 /** A value that new nodes can be built for: a number, an existing tensor, or an existing op over other values. */
 export type Expression =
@@ -15,8 +16,14 @@ export type Meaning =
   /** Σ coefficient · position along an axis (counted from the last, which is 0) + offset. */
   | {kind: 'positions'; coefficients: ReadonlyMap<number, number>; offset: Dim}
   /** Holds where j ≤ i + offset; i is the position on the second last axis, j on the last. */
-  | {kind: 'masked'; offset: Dim; visible: Expression; hidden: number}
+  | ({kind: 'masked'; offset: Dim; visible: Expression} & Elsewhere)
   | {kind: 'other'};
+
+/** What a mask is where its condition fails: the number `hidden`, that number more than what is visible, or something about as low. */
+export interface Elsewhere {
+  hidden: number;
+  as: 'number' | 'more' | 'about';
+}
 
 export const OTHER: Meaning = {kind: 'other'};
 
@@ -57,7 +64,7 @@ export function compared(op: string, a: Positions, b: Positions, keys?: Dim): Me
   if (difference.coefficients.size === 1) return j === -1 && reachesAll(offset, keys) ? {kind: 'number', value: 1} : OTHER; // prettier-ignore
   if (difference.coefficients.size !== 2) return OTHER;
   const masked = (to: Dim, visible: number): Meaning => ({
-    kind: 'masked', offset: to, visible: {kind: 'number', value: visible}, hidden: 1 - visible,
+    kind: 'masked', offset: to, visible: {kind: 'number', value: visible}, hidden: 1 - visible, as: 'number',
   }); // prettier-ignore
   if (j === -1 && i === 1) return masked(offset, 1);
   // j − i + offset ≥ 0 is the complement of j ≤ i − offset − 1.
@@ -71,21 +78,51 @@ export function reachesAll(offset: Dim, keys: Dim | undefined): boolean {
   return spare != null && neverNegative(spare);
 }
 
-/** What the hidden places become: known where the other operands do not matter, or only shift a number too low to matter. */
-export function hiddenValue(
-  op: string,
-  values: Array<number | undefined>,
-  f: (values: number[]) => number,
-): number | undefined {
-  if (values.every(value => value !== undefined)) return f(values);
-  const knownValue = values.find(value => value !== undefined);
+/** What an op on these operands is at the hidden places; null where that is not known. */
+export function elsewhere(op: string, operands: readonly Meaning[], f: (values: number[]) => number): Elsewhere | null {
+  const values = operands.map(x => (x.kind === 'masked' ? x.hidden : x.kind === 'number' ? x.value : undefined));
+  const more = difference(op, operands, f);
+  const plain = operands.every(x => x.kind !== 'masked' || x.as === 'number');
+  if (plain && values.every(value => value !== undefined)) return {hidden: f(values), as: 'number'};
+  if (more !== null) return {hidden: more, as: 'more'};
+  const chosen = plain ? absorbed(op, values) : undefined;
+  if (chosen !== undefined) return {hidden: chosen, as: 'number'};
+  const low = values.every(value => value !== undefined) ? f(values) : lowered(op, values);
+  return low === undefined ? null : {hidden: low, as: 'about'};
+}
+
+const LINEAR = ['Add', 'AddV2', 'Sub', 'Neg', 'Identity', 'StopGradient'];
+
+/** By how much the hidden places differ from the visible ones, where one number tells: sums of such, and multiples. */
+function difference(op: string, operands: readonly Meaning[], f: (values: number[]) => number): number | null {
+  const own = operands.map(x => {
+    if (x.kind !== 'masked') return 0;
+    if (x.as === 'more') return x.hidden;
+    return x.as === 'number' && x.visible.kind === 'number' ? x.hidden - x.visible.value : null;
+  });
+  if (own.includes(null)) return null;
+  const [a, b] = operands;
+  if (LINEAR.includes(op)) return f(own as number[]);
+  if (op === 'Mul' && b.kind === 'number') return own[0]! * b.value;
+  if (op === 'Mul' && a.kind === 'number') return own[1]! * a.value;
+  return op === 'RealDiv' && b.kind === 'number' ? own[0]! / b.value : null;
+}
+
+/** Where the other operands do not matter. */
+function absorbed(op: string, values: Array<number | undefined>): number | undefined {
   if (op === 'Mul' || op === 'LogicalAnd') return values.includes(0) ? 0 : undefined;
-  if (op === 'LogicalOr') return values.some(value => value === 1) ? 1 : undefined;
-  if (op === 'Minimum' || op === 'Add' || op === 'AddV2') return knownValue! <= HIDES ? knownValue : undefined;
-  if (op === 'Sub') return values[0] !== undefined && values[0] <= HIDES ? values[0] : values[1] !== undefined && -values[1] <= HIDES ? -values[1] : undefined; // prettier-ignore
-  if (op === 'Select' || op === 'SelectV2')
-    return values[0] === undefined ? undefined : values[0] ? values[1] : values[2];
-  return undefined;
+  if (op === 'LogicalOr') return values.includes(1) ? 1 : undefined;
+  if (op !== 'Select' && op !== 'SelectV2') return undefined;
+  return values[0] === undefined ? undefined : values[0] ? values[1] : values[2];
+}
+
+/** Where the other operands only shift a number that is too low for that to matter. */
+function lowered(op: string, values: Array<number | undefined>): number | undefined {
+  const number = values.find(value => value !== undefined);
+  if (op === 'Minimum' || op === 'Add' || op === 'AddV2') return number !== undefined && number <= HIDES ? number : undefined; // prettier-ignore
+  if (op !== 'Sub') return undefined;
+  const [a, b] = values;
+  return a !== undefined && a <= HIDES ? a : b !== undefined && -b <= HIDES ? -b : undefined;
 }
 
 /** Scores lowered by this much have probability 0: models use −1e4 (float16's reach), −1e9, or the type's lowest. */
@@ -110,4 +147,12 @@ export function simplified(node: NodeDef, inputs: Expression[], f: (values: numb
   if (node.op === 'Sub' && numbers[1] === 0) return inputs[0];
   if ((node.op === 'Select' || node.op === 'SelectV2') && numbers[0] !== undefined) return inputs[numbers[0] ? 1 : 2];
   return {kind: 'op', like: node, inputs};
+}
+
+/** Where each axis (counted from the last) goes when only axes of size 1 come or go. */
+export function axesMoved(from: Shape, to: Shape): Map<number, number> | null {
+  const kept = (shape: Shape): number[] => shape.flatMap((dim, i) => (same(dim, ONE) ? [] : [i]));
+  const [a, b] = [kept(from), kept(to)];
+  if (a.length !== b.length || !a.every((axis, n) => same(from[axis], to[b[n]]))) return null;
+  return new Map(a.map((axis, n) => [from.length - 1 - axis, to.length - 1 - b[n]]));
 }

@@ -11,13 +11,12 @@ import {boolAttr, typeAttr} from '../graph_def';
 import type {NodeDef} from '../graph_def';
 import type {Port} from '../graph_view';
 import {asNumbers} from '../rule';
-import type {Shape} from '../rule';
 import {stridedSliceAxes} from '../slices';
 import {calledGraph, chosenMask, lengthOverOne, switchCondition} from './branches';
 import type {Functions} from './branches';
 import {constantValues} from './matchers';
 import type {Subject} from './matchers';
-import {OTHER, asPositions, combined, compared, hiddenValue, reachesAll, simplified} from './mask_algebra';
+import {OTHER, asPositions, axesMoved, combined, compared, elsewhere, reachesAll, simplified} from './mask_algebra';
 import type {Expression, Meaning} from './mask_algebra';
 import {triangleOf} from './triangle';
 
@@ -160,7 +159,13 @@ export class Masks {
     const triangle = triangleOf(values, shape);
     if (triangle) {
       const {offset, below, above} = triangle;
-      return {kind: 'masked', offset: known(offset), visible: {kind: 'number', value: below}, hidden: above};
+      return {
+        kind: 'masked',
+        offset: known(offset),
+        visible: {kind: 'number', value: below},
+        hidden: above,
+        as: 'number',
+      };
     }
     const counts = shape[shape.length - 1] === values.length && Array.from(values).every((v, i) => v === values[0] + i);
     return counts && Number.isInteger(values[0])
@@ -197,14 +202,13 @@ export class Masks {
     if (numbers.every(n => n !== undefined)) return {kind: 'number', value: f(numbers)};
     const masked = operands.filter(operand => operand.kind === 'masked');
     if (masked.length === 0 || !masked.every(m => same(m.offset, masked[0].offset))) return OTHER;
-    const hiddenInputs = operands.map(operand => (operand.kind === 'masked' ? operand.hidden : operand.kind === 'number' ? operand.value : undefined)); // prettier-ignore
-    const hidden = hiddenValue(node.op, hiddenInputs, f);
-    if (hidden === undefined) return OTHER;
+    const hidden = elsewhere(node.op, operands, f);
+    if (!hidden) return OTHER;
     const visibleInputs = operands.map((operand, i): Expression => {
       if (operand.kind === 'masked') return operand.visible;
       return operand.kind === 'number' ? {kind: 'number', value: operand.value, port: inputs[i]} : {kind: 'tensor', port: inputs[i]}; // prettier-ignore
     });
-    return {kind: 'masked', offset: masked[0].offset, hidden, visible: simplified(node, visibleInputs, f)};
+    return {kind: 'masked', offset: masked[0].offset, visible: simplified(node, visibleInputs, f), ...hidden};
   }
 
   private range(inputs: readonly Port[]): Meaning {
@@ -232,7 +236,7 @@ export class Masks {
     const [lower, upper] = [1, 2].map(i => inputs[i] && constantValues(this.subject, inputs[i])?.[0]);
     if (input.kind !== 'number' || lower === undefined || upper === undefined) return OTHER;
     const masked = (offset: number, visible: number, hidden: number): Meaning => ({
-      kind: 'masked', offset: known(offset), visible: {kind: 'number', value: visible}, hidden,
+      kind: 'masked', offset: known(offset), visible: {kind: 'number', value: visible}, hidden, as: 'number',
     }); // prettier-ignore
     if (lower < 0 && upper >= 0) return masked(upper, input.value, 0);
     return lower >= 0 && upper < 0 ? masked(-lower - 1, 0, input.value) : OTHER;
@@ -338,12 +342,4 @@ export class Masks {
     const offset = add(mask.offset, shape[shape.length - 1]);
     return offset ? {...mask, offset} : OTHER;
   }
-}
-
-/** Where each axis (counted from the last) goes when only axes of size 1 come or go. */
-function axesMoved(from: Shape, to: Shape): Map<number, number> | null {
-  const kept = (shape: Shape): number[] => shape.flatMap((dim, i) => (same(dim, ONE) ? [] : [i]));
-  const [a, b] = [kept(from), kept(to)];
-  if (a.length !== b.length || !a.every((axis, n) => same(from[axis], to[b[n]]))) return null;
-  return new Map(a.map((axis, n) => [from.length - 1 - axis, to.length - 1 - b[n]]));
 }

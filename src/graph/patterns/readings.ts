@@ -4,11 +4,15 @@ import type {Axes, Letters} from '../axes';
 import {same} from '../dims';
 import type {Dim} from '../dims';
 import type {Port} from '../graph_view';
+import {HiddenScores, RowsWithoutKey} from './ahead';
+import type {Ahead} from './ahead';
+import type {Bounds} from './bounds';
 import {HIDES, canBuild} from './mask_algebra';
 import type {Expression} from './mask_algebra';
 import type {Masks} from './masks';
 import {scalarValue} from './matchers';
 import type {Subject} from './matchers';
+import {perKey} from './per_key';
 import {NotFused} from './scores';
 import type {Step} from './scores';
 import {movedAxes} from './values';
@@ -39,6 +43,8 @@ export interface Scores {
   keepIsExact: boolean;
   /** Key j is visible iff j ≤ i + this. */
   causal: Dim | null;
+  /** What a row is that sees no key; undefined where there can be none. */
+  ahead?: Ahead;
   /** The scores' axes where masks and biases meet them; undefined without any. */
   maskAxes?: Axes;
 }
@@ -47,6 +53,7 @@ export interface Scores {
 export function readScores(
   subject: Subject,
   masks: Masks,
+  bounds: Bounds,
   steps: Step[],
   product: Axes,
   letters: Letters,
@@ -63,6 +70,11 @@ export function readScores(
   };
   /** Scores multiplied by 0 where this condition fails: only right once something lowers them there. */
   let zeroed: Dim | null = null;
+  const hidden = new HiddenScores();
+  const broadcasting = (expression: Expression): Expression => {
+    const [queries, keys] = letters.current(s.axes).slice(-2).map(axis => letters.sizeOf(axis)); // prettier-ignore
+    return perKey(subject, expression, {queries, keys});
+  };
   const setCausal = (offset: Dim): NotFused | null => {
     if (s.causal && !same(s.causal, offset)) return new NotFused('two different causal masks meet');
     s.causal = offset;
@@ -87,6 +99,7 @@ export function readScores(
         if ((s.causal || zeroed) && step.factor < 0)
           return new NotFused(`'${node.name}' turns hidden scores into large ones`);
         for (const term of s.bias) term.scaledBy.push(step);
+        hidden.scale(step.factor);
         break;
       case 'factor':
         if (s.bias.length + s.keep.length > 0 || s.causal || zeroed || s.tanhInner !== null) {
@@ -118,6 +131,7 @@ export function readScores(
         const keeps = meaning.kind === 'masked' && meaning.visible.kind === 'number' && meaning.visible.value === 1 && meaning.hidden === 0; // prettier-ignore
         if (!keeps || s.bias.length > 0) return new NotFused(`the scores are multiplied by '${step.by.node.name}', which is no known factor`); // prettier-ignore
         zeroed = meaning.offset;
+        hidden.zero();
         aligned.push({port: step.by, axes: letters.current(s.axes)});
         break;
       }
@@ -126,13 +140,22 @@ export function readScores(
         if (meaning.kind === 'number' && Number.isFinite(meaning.value)) break;
         const sign = step.negative ? -1 : 1;
         aligned.push({port: step.bias, axes: letters.current(s.axes)});
+        const term = (expression: Expression): BiasTerm => ({
+          expression: broadcasting(expression),
+          negative: step.negative,
+          scaledBy: [],
+        });
         if (meaning.kind === 'masked' && sign * meaning.hidden <= HIDES && visibleIsUsable(meaning.visible)) {
           const clash = setCausal(meaning.offset);
           if (clash) return clash;
           if (zeroed && same(zeroed, meaning.offset)) zeroed = null;
-          if (meaning.visible.kind !== 'number') s.bias.push({expression: meaning.visible, negative: step.negative, scaledBy: []}); // prettier-ignore
+          const visible = meaning.visible.kind === 'number' ? undefined : term(meaning.visible);
+          if (visible) s.bias.push(visible);
+          hidden.addMask(meaning, sign, meaning.visible, visible);
         } else {
-          s.bias.push({expression: {kind: 'tensor', port: step.bias}, negative: step.negative, scaledBy: []});
+          const bias = term({kind: 'tensor', port: step.bias});
+          s.bias.push(bias);
+          hidden.addBias(bias);
         }
         break;
       }
@@ -142,16 +165,25 @@ export function readScores(
         const meaning = masks.meaning(step.keep);
         aligned.push({port: step.keep, axes: letters.current(s.axes)});
         const hides = step.inverted ? 1 : 0;
-        if (meaning.kind === 'masked' && meaning.hidden === hides && visibleIsUsable(meaning.visible)) {
+        if (
+          meaning.kind === 'masked' &&
+          meaning.as === 'number' &&
+          meaning.hidden === hides &&
+          visibleIsUsable(meaning.visible)
+        ) {
+          // prettier-ignore
           const clash = setCausal(meaning.offset);
           if (clash) return clash;
           if (meaning.visible.kind === 'number') {
             if (meaning.visible.value === hides) return new NotFused(`'${node.name}' hides every key`);
+            hidden.fill(fill, undefined);
             break;
           }
-          s.keep.push({expression: meaning.visible, inverted: step.inverted});
+          const keep = {expression: broadcasting(meaning.visible), inverted: step.inverted};
+          hidden.fill(fill, keep);
+          s.keep.push(keep);
         } else {
-          s.keep.push({expression: {kind: 'tensor', port: step.keep}, inverted: step.inverted});
+          s.keep.push({expression: broadcasting({kind: 'tensor', port: step.keep}), inverted: step.inverted});
         }
         if (fill !== -Infinity) s.keepIsExact = false;
         break;
@@ -161,6 +193,11 @@ export function readScores(
     }
   }
   if (zeroed) return new NotFused('masked scores are set to 0, which does not hide them');
+  if (s.causal) {
+    const ahead = hidden.ahead(subject, bounds, s.bias, s.keep);
+    if (ahead instanceof RowsWithoutKey) return ahead;
+    s.ahead = ahead;
+  }
   return checkAligned(subject, aligned, s, letters);
 }
 

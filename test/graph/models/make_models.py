@@ -53,6 +53,8 @@ def models():
     def mpnet(): return tiny('TFMPNetModel', 'MPNetConfig', {'input_ids': ids(99, 2, 17), 'attention_mask': pad(2, 17)}, **dict(small, max_position_embeddings=64))
     def minilm(): return tiny('TFBertModel', 'BertConfig', {'input_ids': ids(99, 3, 9), 'attention_mask': pad(3, 9)}, **dict(small, num_hidden_layers=3, num_attention_heads=2))
     def gpt2_mask(): return tiny('TFGPT2LMHeadModel', 'GPT2Config', {'input_ids': ids(99, 2, 17), 'attention_mask': pad(2, 17)}, 'logits', vocab_size=99, n_embd=32, n_layer=2, n_head=4, n_positions=64, use_cache=False)
+    def gpt2_left_padding():
+        f, m, inputs = gpt2_mask(); return f, m, dict(inputs, attention_mask=inputs['attention_mask'][:, ::-1].copy())
     def gpt2_past():
         import transformers as t
         m = t.TFGPT2LMHeadModel(t.GPT2Config(vocab_size=99, n_embd=32, n_layer=2, n_head=4, n_positions=64)); m(ids(99, 2, 5))
@@ -84,6 +86,9 @@ def models():
         q = K.Input((None, 24), name='x'); p = K.Input((None,), dtype='bool', name='keep')
         y = K.layers.MultiHeadAttention(3, 8)(q, q, attention_mask=p[:, tf.newaxis, :], use_causal_mask=True)
         mod = K.Model([q, p], y); return (lambda x, keep: mod([x, tf.cast(keep, tf.bool)], training=False)), mod, {'x': normal((2, 19, 24)).astype(np.float32), 'keep': pad(2, 19)}
+    def keras_mask_zero():  # the embedding's mask hides queries and keys, the causal mask more
+        i = K.Input((None,), dtype='int32', name='ids'); e = K.layers.Embedding(30, 24, mask_zero=True)(i); y = K.layers.MultiHeadAttention(3, 8)(e, e, use_causal_mask=True)
+        mod = K.Model(i, y); return (lambda ids: mod(ids, training=False)), mod, {'ids': ids(30, 2, 11) * pad(2, 11)}
     def keras_cross():
         q = K.Input((None, 24), name='x'); s = K.Input((None, 16), name='s'); y = K.layers.MultiHeadAttention(3, 8, value_dim=5)(q, s)
         mod = K.Model([q, s], y); return (lambda x, s: mod([x, s], training=False)), mod, {'x': normal((2, 19, 24)).astype(np.float32), 's': normal((2, 7, 16)).astype(np.float32)}
