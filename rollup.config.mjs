@@ -39,11 +39,11 @@ const NOT_FOR_PAGES = {
   'src/register_tensorflow.ts': 'export const nodeImplementations = [];',
   'src/op/asked.ts': 'export const noteAsked = () => {};', // of use to tfjs-node alone
   'src/backends/webgpu/extensions.ts': `
-    export const extensionsOf = () => ({subgroup: 0, hasHalves: false, matrices: {shapes: [], subgroup: 0}});
-    export const NO_SUBGROUPS = ${MISSING}, NO_HALVES = ${MISSING};`,
-  'kernels/matrix_tiling.ts': `
-    export const matrixTiles = () => ${MISSING};
-    export const matrixBytes = null, matrixConstants = null, matrixTileRows = null;`,
+    export const extensionsOf = () => ({subgroup: 0, hasHalves: false, matrices: {shapes: [], subgroup: 0}});`,
+  'src/backends/webgpu/extended_plan.ts': `
+    const missing = () => ${MISSING};
+    export {missing as decodeVariant, missing as fewQueriesVariant, missing as halfVariant};
+    export {missing as matrixVariant, missing as subgroupVariant};`,
 };
 const SHADERS_NOT_FOR_PAGES = [
   'decode', 'entry_matrix', 'entry_subgroup', 'forward_matrix', 'halves', 'lanes_natural', 'lanes_subgroup', 'matrix_types', 'tile_half',

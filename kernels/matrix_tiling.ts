@@ -43,14 +43,14 @@ export interface MatrixTiles extends MatrixChoice, MatrixShape {
 /** The fastest on a large GPU, by the widest row they serve. */
 type Measured = readonly [width: number, choice: MatrixChoice];
 const HALVES: readonly Measured[] = [
-  [64, {subgroups: 4, rows: 32, keys: 16, prefetch: false}],
-  [128, {subgroups: 8, rows: 16, keys: 32, prefetch: false}],
-  [Infinity, {subgroups: 4, rows: 16, keys: 16, prefetch: false}],
+  [64, {subgroups: 4, rows: 32, keys: 16, prefetch: true}],
+  [128, {subgroups: 8, rows: 16, keys: 32, prefetch: true}],
+  [Infinity, {subgroups: 4, rows: 16, keys: 16, prefetch: true}],
 ];
 const PAIRS: readonly Measured[] = [
-  [64, {subgroups: 4, rows: 16, keys: 16, prefetch: false}],
-  [128, {subgroups: 8, rows: 16, keys: 16, prefetch: false}],
-  [Infinity, {subgroups: 4, rows: 16, keys: 16, prefetch: false}],
+  [64, {subgroups: 4, rows: 16, keys: 16, prefetch: true}],
+  [128, {subgroups: 8, rows: 16, keys: 16, prefetch: true}],
+  [Infinity, {subgroups: 4, rows: 16, keys: 16, prefetch: true}],
 ];
 
 /** 32-bit registers that an invocation may spend on matrices of queries and output; a GPU has about 255 for everything. */

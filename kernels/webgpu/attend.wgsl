@@ -4,7 +4,7 @@ fn attend(
   own: ptr<function, OwnScores>,
   info: ptr<function, array<Row, OWN_ROWS>>,
   ownKey: i32,
-  checked: bool,
+  isEdge: bool,
   rowMax: ptr<function, OwnRows>,
   rowSum: ptr<function, OwnRows>,
   poison: ptr<function, OwnRows>,
@@ -15,10 +15,11 @@ fn attend(
       (*own)[r * OWN + k] = score_at((*own)[r * OWN + k], (*info)[r], ownKey + i32(k));
     }
   }
-  if (checked) {
+  if (HAS_SEGMENTS || HAS_MASK || isEdge) {
     for (var r = 0u; r < OWN_ROWS; r++) { // unroll
       for (var k = 0u; k < OWN; k++) { // unroll
-        let hidden = is_hidden((*info)[r], ownKey + i32(k));
+        let j = ownKey + i32(k);
+        let hidden = (isEdge && is_outside((*info)[r], j)) || is_excluded((*info)[r], j);
         (*own)[r * OWN + k] = select((*own)[r * OWN + k], u.negativeInfinity, hidden);
       }
     }

@@ -72,7 +72,7 @@ fn run(item: u32) {
     workgroupBarrier();
     load_tiles(keyBase, valueBase, tileBegin, end);
     workgroupBarrier();
-    let checked = HAS_SEGMENTS || HAS_MASK || tileBegin < fullBegin || tileBegin + KEYS > fullEnd;
+    let isEdge = tileBegin < fullBegin || tileBegin + KEYS > fullEnd;
 
     for (var block = 0u; block < u.blocks; block++) {
       var scores = Scores();
@@ -87,7 +87,7 @@ fn run(item: u32) {
       var own: OwnScores;
       sum_to_owner(&scores, &own);
       let ownKey = tileBegin + i32(block * BLOCK + first_own(lane));
-      attend(&own, &info, ownKey, checked, &rowMax, &rowSum, &poison, &output);
+      attend(&own, &info, ownKey, isEdge, &rowMax, &rowSum, &poison, &output);
       share_scores(&own, &scores);
       for (var k = 0u; k < BLOCK; k++) { // unroll
         for (var c = 0u; c < V_SLICE; c++) { // unroll

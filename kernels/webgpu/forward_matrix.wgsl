@@ -5,13 +5,20 @@ const GROWTH = 5.545177444479562; // 8 ln 2
 
 alias Staged = array<vec4f, KEY_LOADS + VALUE_LOADS>;
 
+// Whether a vector is of the tile: known when compiling where invocations divide tiles evenly.
+fn is_key(at: u32) -> bool { return KEY_LOADS * THREADS == KEYS * KEY_VECTORS || at < KEYS * KEY_VECTORS; }
+fn is_value(at: u32) -> bool { return VALUE_LOADS * THREADS == KEYS * VALUE_VECTORS || at < KEYS * VALUE_VECTORS; }
+
+fn key_place(at: u32) -> u32 { return KEY_AT + at / KEY_VECTORS * KEY_PITCH + at % KEY_VECTORS; }
+fn value_place(at: u32) -> u32 { return VALUE_AT + at / VALUE_VECTORS * VALUE_PITCH + at % VALUE_VECTORS; }
+
 // A tile's keys or values, read into registers and, from there, written to workgroup memory.
 fn read_keys(staged: ptr<function, Staged>, base: u32, begin: i32, end: i32) {
   for (var n = 0u; n < KEY_LOADS; n++) { // unroll
     let at = invocation + n * THREADS;
     let j = begin + i32(at / KEY_VECTORS);
     (*staged)[n] = vec4f(0.0);
-    if (j < end && at < KEYS * KEY_VECTORS) { (*staged)[n] = load_k(base + u32(j) * u.kRow, at % KEY_VECTORS); }
+    if (j < end && is_key(at)) { (*staged)[n] = load_k(base + u32(j) * u.kRow, at % KEY_VECTORS); }
   }
 }
 
@@ -20,27 +27,41 @@ fn read_values(staged: ptr<function, Staged>, base: u32, begin: i32, end: i32) {
     let at = invocation + n * THREADS;
     let j = begin + i32(at / VALUE_VECTORS);
     (*staged)[KEY_LOADS + n] = vec4f(0.0);
-    if (j < end && at < KEYS * VALUE_VECTORS) {
+    if (j < end && is_value(at)) {
       (*staged)[KEY_LOADS + n] = load_v(base + u32(j) * u.vRow, at % VALUE_VECTORS);
     }
   }
 }
 
+// What float16 cannot hold is looked for once a tile, and only then looked at by vector.
 fn write_keys(staged: ptr<function, Staged>) {
+  var largest = 0.0;
   for (var n = 0u; n < KEY_LOADS; n++) { // unroll
     let at = invocation + n * THREADS;
-    if (at < KEYS * KEY_VECTORS) {
-      store_marked(KEY_AT + at / KEY_VECTORS * KEY_PITCH + at % KEY_VECTORS, KEY_SIZE, (*staged)[n], KEY_BEYOND);
+    if (is_key(at)) { store_half(key_place(at), KEY_SIZE, (*staged)[n]); }
+    largest = larger(largest, (*staged)[n]);
+  }
+  if (largest > LARGEST_HALF) {
+    atomicOr(&events, KEY_BEYOND);
+    for (var n = 0u; n < KEY_LOADS; n++) { // unroll
+      let at = invocation + n * THREADS;
+      if (is_key(at)) { store_without_beyond(key_place(at), KEY_SIZE, (*staged)[n]); }
     }
   }
 }
 
 fn write_values(staged: ptr<function, Staged>) {
+  var largest = 0.0;
   for (var n = 0u; n < VALUE_LOADS; n++) { // unroll
     let at = invocation + n * THREADS;
-    if (at < KEYS * VALUE_VECTORS) {
-      let to = VALUE_AT + at / VALUE_VECTORS * VALUE_PITCH + at % VALUE_VECTORS;
-      store_marked(to, VALUE_SIZE, (*staged)[KEY_LOADS + n], VALUE_BEYOND);
+    if (is_value(at)) { store_half(value_place(at), VALUE_SIZE, (*staged)[KEY_LOADS + n]); }
+    largest = larger(largest, (*staged)[KEY_LOADS + n]);
+  }
+  if (largest > LARGEST_HALF) {
+    atomicOr(&events, VALUE_BEYOND);
+    for (var n = 0u; n < VALUE_LOADS; n++) { // unroll
+      let at = invocation + n * THREADS;
+      if (is_value(at)) { store_without_beyond(value_place(at), VALUE_SIZE, (*staged)[KEY_LOADS + n]); }
     }
   }
 }
@@ -74,6 +95,7 @@ fn run(item: u32, subgroup: u32) {
   var queryBase: array<u32, ROWS>;
   var rowMax: RowValues;
   var rowSum: RowValues;
+  var poison: RowValues;
   for (var r = 0u; r < ROWS; r++) { // unroll
     let row = firstRow + ownRow + r;
     let h = keyHead * u.group + row % u.group;
@@ -99,7 +121,8 @@ fn run(item: u32, subgroup: u32) {
         let base = b * u.qBatch + (keyHead * u.group + row % u.group) * u.qHead + row / u.group * u.qRow - u.qStart;
         x = load_q(base, c * (MATRIX_K / 4) + n % (MATRIX_K / 4));
       }
-      store_marked(WEIGHT_AT + local * WEIGHT_PITCH + n % (MATRIX_K / 4), WEIGHT_SIZE, x, QUERY_BEYOND);
+      if (larger(0.0, x) > LARGEST_HALF) { atomicOr(&events, QUERY_BEYOND); }
+      store_without_beyond(WEIGHT_AT + local * WEIGHT_PITCH + n % (MATRIX_K / 4), WEIGHT_SIZE, x);
     }
     workgroupBarrier();
     for (var m = 0u; m < ROW_TILES; m++) { // unroll
@@ -157,6 +180,19 @@ fn run(item: u32, subgroup: u32) {
     }
     write_values(&staged);
     write_keys(&staged);
+    // In a loop that is not unrolled: it is rare, and what is unrolled here would push the matrices out of the registers.
+    if (scoresBeyond) {
+      for (var n = 0u; n < ROWS * OWN_VECTORS * 4u; n++) {
+        let r = n / (4u * OWN_VECTORS);
+        let vector = lane + n / 4u % OWN_VECTORS * LANES;
+        let j = tileBegin + i32(4u * vector + n % 4u);
+        let at = (ownRow + r) * SCORE_PITCH + vector;
+        var x = u.scale * scores[at][n % 4u];
+        if (j < end) { x += score_beyond(queryBase[r], keyBase + u32(j) * u.kRow); }
+        scores[at][n % 4u] = x;
+      }
+    }
+    let scale = select(u.scale, 1.0, scoresBeyond);
     let checked = HAS_SEGMENTS || HAS_MASK || tileBegin < fullBegin || tileBegin + KEYS > fullEnd;
     var own: array<vec4f, ROWS * OWN_VECTORS>;
     var newMax: RowValues = rowMax;
@@ -164,11 +200,8 @@ fn run(item: u32, subgroup: u32) {
       for (var c = 0u; c < OWN_VECTORS; c++) { // unroll
         let vector = lane + c * LANES;
         let j = tileBegin + i32(4u * vector);
-        var x = u.scale * scores[(ownRow + r) * SCORE_PITCH + vector];
+        var x = scale * scores[(ownRow + r) * SCORE_PITCH + vector];
         for (var e = 0u; e < 4u; e++) { // unroll
-          if (scoresBeyond && j + i32(e) < end) {
-            x[e] += score_beyond(queryBase[r], keyBase + u32(j + i32(e)) * u.kRow);
-          }
           var s = score_at(x[e], info[r], j + i32(e));
           if (checked) { s = select(s, u.negativeInfinity, is_hidden(info[r], j + i32(e))); }
           newMax[r] = max(newMax[r], s);
@@ -192,8 +225,8 @@ fn run(item: u32, subgroup: u32) {
         var x = own[r * OWN_VECTORS + c];
         for (var e = 0u; e < 4u; e++) { // unroll
           let s = x[e];
-          var p = exp_difference(s - rowMax[r]);
-          if (HAS_BIAS || checked) { p = select(p, 0.0, is_negative_infinity(s)); }
+          var p = exp_of_score(s - rowMax[r]);
+          poison[r] = add_poison(poison[r], s);
           rowSum[r] += p;
           if (HAS_DROPOUT) { p = select(p, 0.0, is_dropped(info[r], tileBegin + i32(4u * vector + e))); }
           x[e] = p;
@@ -256,15 +289,17 @@ fn run(item: u32, subgroup: u32) {
   }
 
   sum_of_lanes(&rowSum);
+  sum_of_lanes(&poison);
   for (var r = 0u; r < ROWS; r++) { // unroll
     let row = firstRow + ownRow + r;
     if (row < rows) {
       let lseAt = ((split * u.B + b) * u.H + info[r].h) * u.Sq + info[r].i;
+      let sum = poisoned(rowSum[r], poison[r]);
       var factor = u.keepScale;
       if (SPLIT) {
-        if (lane == 0u) { store_lse(lseAt, rowMax[r], rowSum[r]); }
+        if (lane == 0u) { store_lse(lseAt, rowMax[r], sum); }
       } else {
-        factor *= finish_row(lseAt, info[r].h, rowMax[r], rowSum[r], lane == 0u);
+        factor *= finish_row(lseAt, info[r].h, rowMax[r], sum, lane == 0u);
       }
       if (lane == 0u) { rowFactors[ownRow + r] = factor; }
     }

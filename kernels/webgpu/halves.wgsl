@@ -20,11 +20,11 @@ const QUERY_BEYOND = 2u;
 const KEY_BEYOND = 4u;
 const VALUE_BEYOND = 8u;
 
-const LARGEST_HALF_BITS = 0x477fe000u;
+const LARGEST_HALF = 65504.0;
 
-// Beyond float16's range, NaN and the infinities included.
+// Beyond float16's range, the infinities included.
 fn is_beyond(x: vec4f) -> vec4<bool> {
-  return (bitcast<vec4u>(x) & vec4u(0x7fffffffu)) > vec4u(LARGEST_HALF_BITS);
+  return abs(x) > vec4f(LARGEST_HALF);
 }
 
 // The high part is cut off by its bits: a difference from a rounded one is simplified to 0 by some compilers.
@@ -38,14 +38,13 @@ fn store_half(at: u32, size: u32, x: vec4f) {
   }
 }
 
-fn store_marked(at: u32, size: u32, x: vec4f, event: u32) {
-  let beyond = is_beyond(x);
-  var held = x;
-  if (any(beyond)) {
-    held = select(x, vec4f(0.0), beyond);
-    atomicOr(&events, event);
-  }
-  store_half(at, size, held);
+// The larger of `largest` and the sizes of x; a NaN may be passed over, which float16 can hold.
+fn larger(largest: f32, x: vec4f) -> f32 {
+  return max(max(largest, max(abs(x.x), abs(x.y))), max(abs(x.z), abs(x.w)));
+}
+
+fn store_without_beyond(at: u32, size: u32, x: vec4f) {
+  store_half(at, size, select(x, vec4f(0.0), is_beyond(x)));
 }
 
 fn load_weights(row: u32, c: u32) -> vec4f {

@@ -11,10 +11,10 @@ import {checkDevice, internalsOf, stateOf} from './webgpu/device';
 import type {DeviceState} from './webgpu/device';
 import {partialSize, runForward, seesHalves} from './webgpu/forward';
 import type {ForwardPlan} from './webgpu/forward';
-import {
-  bestVariant, decodeVariant, halfVariant, matrixVariant, plainVariant, subgroupVariant, withoutSubgroups,
-} from './webgpu/plan'; // prettier-ignore
-import type {Variant} from './webgpu/plan';
+import {decodeVariant, halfVariant, matrixVariant, subgroupVariant} from './webgpu/extended_plan';
+import {plainVariant, withoutSubgroups} from './webgpu/lane_plan';
+import type {Variant} from './webgpu/lane_plan';
+import {bestVariant} from './webgpu/plan';
 import {runSoftmax} from './webgpu/softmax';
 import type {Implementation} from './implementation';
 

@@ -66,7 +66,10 @@ function attend(
   options?: FlashAttentionOptions,
   ignoresLse = false,
 ): AttentionWithLse {
-  const {problem, inputs, rank} = attentionCall(opName, q, k, v, options);
+  const {problem: asked, inputs, rank} = attentionCall(opName, q, k, v, options);
+  // The gradient recomputes scores in float32 and would meet an lse of pairs, whose last bits differ: it takes float32's.
+  const isExact = asked.precision === 'float16x2' && !isGradientOff();
+  const problem = isExact ? {...asked, precision: 'float32' as const} : asked;
   const {names, list} = listInputs(inputs);
   const attrs: FlashAttentionAttrs = {problem, inputNames: names, ignoresLse};
   const outputs: unknown = engine().runKernel(FlashAttention, asInputMap(list), asAttrMap(attrs));

@@ -9,6 +9,7 @@ import {checkShader, describeWith, openNullDevice} from '../harness/node';
 
 const FLAGS = [
   'HAS_BIAS', 'HAS_MASK', 'HAS_ALIBI', 'HAS_LENGTHS', 'HAS_OFFSETS', 'HAS_SEGMENTS', 'HAS_SINKS', 'HAS_SOFTCAP', 'HAS_DROPOUT',
+  'SEEN_AS_HALVES',
   'SPLIT',
 ]; // prettier-ignore
 const SIXTEEN: MatrixShape = {M: 16, N: 16, K: 16};

@@ -12,6 +12,7 @@ const TINY_SUBGROUPS: WorkgroupLimits = {storage: 32768, invocations: 256, subgr
 
 const FLAGS = [
   'HAS_BIAS', 'HAS_MASK', 'HAS_ALIBI', 'HAS_LENGTHS', 'HAS_OFFSETS', 'HAS_SEGMENTS', 'HAS_SINKS', 'HAS_SOFTCAP', 'HAS_DROPOUT',
+  'SEEN_AS_HALVES',
 ]; // prettier-ignore
 
 function source(kernel: KernelName, exchange: Exchange, tiles: LaneTiles, D: number, Dv: number, all: boolean): string {

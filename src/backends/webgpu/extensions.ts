@@ -14,9 +14,6 @@ export interface Extensions {
   matrices: Pick<MatrixLimits, 'shapes' | 'subgroup'>;
 }
 
-export const NO_SUBGROUPS = 'the device has no subgroups';
-export const NO_HALVES = 'the device has no shader-f16';
-
 /** Dawn lists no matrices in `device.adapterInfo`, only in the adapter's own. */
 const adapters = new WeakMap<GPUDevice, AdapterInfo>();
 
