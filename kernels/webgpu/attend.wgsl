@@ -19,7 +19,7 @@ fn attend(
     for (var r = 0u; r < OWN_ROWS; r++) { // unroll
       for (var k = 0u; k < OWN; k++) { // unroll
         let j = ownKey + i32(k);
-        let hidden = (isEdge && is_outside((*info)[r], j)) || is_excluded((*info)[r], j);
+        let hidden = (isEdge & is_outside((*info)[r], j)) | is_excluded((*info)[r], j);
         (*own)[r * OWN + k] = select((*own)[r * OWN + k], u.negativeInfinity, hidden);
       }
     }

@@ -94,17 +94,18 @@ fn row_at(b: u32, h: u32, i: u32, offset: i32, end: i32, valid: bool) -> Row {
   return row;
 }
 
-fn is_outside(row: Row, j: i32) -> bool { return j < row.firstKey || j >= row.endKey; }
+// `|`, not `||`: a branch before each read would make the reads wait for one another.
+fn is_outside(row: Row, j: i32) -> bool { return (j < row.firstKey) | (j >= row.endKey); }
 
 // By what is asked place for place, also inside the range of keys that a row sees.
 fn is_excluded(row: Row, j: i32) -> bool {
   var excluded = false;
   if (HAS_SEGMENTS) { excluded = load_small(u.keySegmentsAt + row.b * u.Sk + min(u32(j), u.Sk - 1u)) != row.segment; }
-  if (HAS_MASK) { excluded = excluded || !load_mask(row.maskAt + u32(j) * u.maskKey); }
+  if (HAS_MASK) { excluded = excluded | !load_mask(row.maskAt + u32(j) * u.maskKey); }
   return excluded;
 }
 
-fn is_hidden(row: Row, j: i32) -> bool { return is_outside(row, j) || is_excluded(row, j); }
+fn is_hidden(row: Row, j: i32) -> bool { return is_outside(row, j) | is_excluded(row, j); }
 
 // tanh without overflow, exact to float32 also near 0; NaN stays NaN.
 fn bounded_tanh(x: f32) -> f32 {
