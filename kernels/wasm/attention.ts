@@ -14,6 +14,8 @@ export interface Place {
   allocate(bytes: number): number;
   /** Runs kernel(problem, scratch + n · scratchBytes, item) for every item; n is the thread. */
   run(kernel: KernelName, items: number, problem: number, scratch: number, scratchBytes: number): void;
+  /** Runs one item; where there is one thread. */
+  runItem?(kernel: KernelName, item: number, problem: number, scratch: number): void;
 }
 
 /** Byte addresses of a call's arrays. */
@@ -25,11 +27,19 @@ export interface ResultAddresses {
   lseLow: number;
 }
 
+/** k and v where they stand outside of the module's memory. */
+export interface OutsideKeys {
+  k: Float32Array;
+  v: Float32Array;
+}
+
+/** `outside`: of a decode call on one thread, in place of the addresses of k and v. */
 export function attentionForward(
   place: Place,
   problem: AttentionProblem,
   inputs: Addresses,
   result: ResultAddresses,
+  outside?: OutsideKeys,
 ): void {
   const {B, H, Hkv, Sq, Dv} = problem;
   const tiling = tilingOf(problem);
@@ -42,13 +52,52 @@ export function attentionForward(
   const fields = {...problemFields(problem, inputs), ...tilingFields(problem), ...offsets, ...result, partial};
   writeFields(place.memory, at, fields);
   if (isDecode) {
-    place.run('decode', B * Hkv * tiling.splits, at, scratch, bytes);
+    if (outside) decodeOutside(place, problem, inputs, outside, at, scratch);
+    else place.run('decode', B * Hkv * tiling.splits, at, scratch, bytes);
     place.run('merge', B * Hkv, at, scratch, bytes);
   } else {
     const blocks = Math.ceil((Sq * tiling.headsPerGroup) / tiling.blockRows);
     place.run('forward', B * (H / tiling.headsPerGroup) * blocks, at, scratch, bytes);
   }
   finishLse(place.memory, result, B * H * Sq);
+}
+
+/**
+ * Copies one split of K and V at a time into the same room, small enough for a cache, where `decode` reads it: a copy of all
+ * would pass through main memory twice more.
+ */
+function decodeOutside(
+  place: Place,
+  problem: AttentionProblem,
+  {keyLengths}: Addresses,
+  outside: OutsideKeys,
+  at: number,
+  scratch: number,
+): void {
+  const {B, Hkv, Sk, D} = problem;
+  const {splits, splitKeys} = tilingOf(problem);
+  const strides = stridesOf(problem);
+  // The heads' rows of a key may lie side by side.
+  const heads = strides.k.row === D ? 1 : Hkv;
+  const rooms = (['k', 'v'] as const).map(name => ({name, address: place.allocate(4 * splitKeys * strides[name].row)}));
+  for (let b = 0; b < B; b++) {
+    const limit = keyLengths ? Math.min(Sk, new Int32Array(place.memory.buffer, keyLengths, B)[b]) : Sk;
+    for (let head = 0; head < Hkv; head += heads) {
+      for (let split = 0; split < splits; split++) {
+        const first = split * splitKeys;
+        const keys = Math.max(0, Math.min(splitKeys, limit - first));
+        for (const {name, address} of rooms) {
+          const {batch, head: step, row} = strides[name];
+          const from = b * batch + head * step + first * row;
+          const values = outside[name].subarray(from, from + keys * row);
+          new Float32Array(place.memory.buffer, address, values.length).set(values);
+          // Where all of K would begin, were this part of it in its place.
+          writeFields(place.memory, at, {[name]: address - 4 * from}, [name]);
+        }
+        for (let h = head; h < head + heads; h++) place.runItem!('decode', (b * Hkv + h) * splits + split, at, scratch);
+      }
+    }
+  }
 }
 
 /** What the backward pass reads besides the inputs. */
@@ -142,39 +191,30 @@ function tilingFields(problem: AttentionProblem): Fields {
 }
 
 /** Everything of the problem and its inputs that the module reads. */
-function problemFields(problem: AttentionProblem, inputs: Addresses): Fields {
-  const {B, H, Hkv, Sq, Sk, D, Dv, scale, softcap, windowLeft, windowRight, queryOffset, dropout, seed} = problem;
+function problemFields(problem: AttentionProblem, {queryOffset: queryOffsets, ...inputs}: Addresses): Fields {
+  const {bias, mask, alibi, dropout, ...numbers} = problem;
   const {q, k, v, output} = stridesOf(problem);
-  const bias = problem.bias && scoresStrides(problem.bias);
-  const mask = problem.mask && scoresStrides(problem.mask);
+  const [biasB, biasH, biasSq, biasSk] = bias ?? [];
   return {
-    q: inputs.q,
-    k: inputs.k,
-    v: inputs.v,
-    bias: inputs.bias,
-    mask: inputs.mask,
-    alibiSlopes: inputs.alibiSlopes,
-    keyLengths: inputs.keyLengths,
-    queryOffsets: inputs.queryOffset,
-    querySegments: inputs.querySegments,
-    keySegments: inputs.keySegments,
-    sinks: inputs.sinks,
-    ...{B, H, Hkv, Sq, Sk, D, Dv},
-    ...{qBatch: 4 * q.batch, qHead: 4 * q.head, qRow: 4 * q.row},
-    ...{kBatch: 4 * k.batch, kHead: 4 * k.head, kRow: 4 * k.row},
-    ...{vBatch: 4 * v.batch, vHead: 4 * v.head, vRow: 4 * v.row},
-    ...{outputBatch: 4 * output.batch, outputHead: 4 * output.head, outputRow: 4 * output.row},
-    ...(bias && {biasBatch: 4 * bias.batch, biasHead: 4 * bias.head, biasRow: 4 * bias.row, biasKey: 4 * bias.key}),
-    ...(problem.bias && {
-      biasB: problem.bias[0],
-      biasH: problem.bias[1],
-      biasSq: problem.bias[2],
-      biasSk: problem.bias[3],
-    }),
-    ...(mask && {maskBatch: mask.batch, maskHead: mask.head, maskRow: mask.row, maskKey: mask.key}),
-    ...{scale, softcap, windowLeft, windowRight, queryOffset, seed},
-    alibiPerBatch: problem.alibi === 'perBatchAndHead' ? 1 : 0,
+    ...numbers,
+    ...inputs,
+    queryOffsets,
+    ...strideFields('q', q, 4),
+    ...strideFields('k', k, 4),
+    ...strideFields('v', v, 4),
+    ...strideFields('output', output, 4),
+    ...(bias && strideFields('bias', scoresStrides(bias), 4)),
+    ...(mask && strideFields('mask', scoresStrides(mask), 1)),
+    ...{biasB, biasH, biasSq, biasSk},
+    alibiPerBatch: alibi === 'perBatchAndHead' ? 1 : 0,
     dropBelow: dropThreshold(dropout),
     keep: 1 / (1 - dropout),
   };
+}
+
+/** { batch: 5 } of 'q' is { qBatch: 5 times the bytes of an element }. */
+function strideFields(name: string, strides: object, bytes: number): Fields {
+  return Object.fromEntries(
+    Object.entries(strides).map(([axis, n]) => [name + axis[0].toUpperCase() + axis.slice(1), bytes * (n as number)]),
+  );
 }

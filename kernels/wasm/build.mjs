@@ -59,15 +59,28 @@ function asTexts(binaries) {
   return {mask: mask.join(''), texts: binaries.map(binary => Array.from(binary, byte => letters.get(byte)).join(''))};
 }
 
+/**
+ * Where a binary says what memory it imports, in a byte of flags: behind the import's name `6 "memory"` and kind 2.
+ */
+function memoryFlagsAt(binary) {
+  const name = Buffer.from('\x06memory\x02', 'latin1');
+  const at = binary.indexOf(name);
+  if (at < 0) throw new Error('The compiled kernels import no memory.');
+  return at + name.length;
+}
+
 /** Writes the kernels, which are published, and the probes, which are not. */
 export async function build() {
   const simd = await compile('index.ts', SHARED);
   const relaxed = await compile('index.ts', [...SHARED, ...RELAXED]);
   const {mask, texts} = asTexts([simd, relaxed]);
+  const [flagsAt, flagsOfRelaxed] = [simd, relaxed].map(memoryFlagsAt);
+  if (flagsAt !== flagsOfRelaxed) throw new Error('The two builds import their memory at different places.');
   write('binaries', {
     LETTERS: LETTERS.join(''),
     ESCAPES,
     COMMON: mask,
+    MEMORY_FLAGS_AT: flagsAt,
     SIMD: texts[0],
     RELAXED_SIMD: texts[1],
   });

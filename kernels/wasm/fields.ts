@@ -20,10 +20,16 @@ const FLOATS: ReadonlySet<Field> = new Set<Field>(['scale', 'softcap', 'keep']);
 
 export const FIELD_BYTES = 4 * FIELDS.length;
 
-/** Writes the block at byte address `at`; fields that are not given are 0. */
-export function writeFields(memory: WebAssembly.Memory, at: number, fields: Fields): void {
+/** Writes the block at byte address `at`, or those fields of it; what is not given is 0. */
+export function writeFields(
+  memory: WebAssembly.Memory,
+  at: number,
+  fields: Fields,
+  names: readonly Field[] = FIELDS,
+): void {
   const view = new DataView(memory.buffer, at, FIELD_BYTES);
-  FIELDS.forEach((name, n) => {
+  names.forEach(name => {
+    const n = FIELDS.indexOf(name);
     const value = fields[name] ?? 0;
     if (FLOATS.has(name)) view.setFloat32(4 * n, value, true);
     else view.setUint32(4 * n, value, true); // wraps negative numbers to two's complement

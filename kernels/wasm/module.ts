@@ -1,5 +1,5 @@
 /** The compiled kernels, inlined in the package: decoded and compiled on first use, in the best variant the engine has. */
-import {COMMON, ESCAPES, LETTERS, RELAXED_SIMD, SIMD} from './generated/binaries';
+import {COMMON, ESCAPES, LETTERS, MEMORY_FLAGS_AT, RELAXED_SIMD, SIMD} from './generated/binaries';
 
 /** 'relaxed-simd' has fused multiply-adds; results differ from 'simd' by rounding. */
 export type Variant = 'simd' | 'relaxed-simd';
@@ -17,7 +17,8 @@ const BINARIES: Record<Variant, string> = {simd: SIMD, 'relaxed-simd': RELAXED_S
 
 function bytesOf(variant: Variant, shared: boolean): Uint8Array<ArrayBuffer> {
   const bytes = decoded(BINARIES[variant]);
-  bytes[memoryFlagsAt(bytes)] = shared ? 3 : 1;
+  // 1 (has a maximum) + 2 (is shared). An engine without threads refuses the shared form, and a module must match its memory.
+  bytes[MEMORY_FLAGS_AT] = shared ? 3 : 1;
   return bytes;
 }
 
@@ -35,26 +36,18 @@ function decoded(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(bytes);
 }
 
-const validated = new Map<Variant, boolean>();
+const validated: Partial<Record<Variant, boolean>> = {};
 
 /** Whether this engine runs a variant; the binary itself is the feature test. */
 export function runsVariant(variant: Variant): boolean {
-  let runs = validated.get(variant);
-  if (runs === undefined) {
-    runs = typeof WebAssembly === 'object' && WebAssembly.validate(bytesOf(variant, false));
-    validated.set(variant, runs);
-  }
-  return runs;
+  return (validated[variant] ??= typeof WebAssembly === 'object' && WebAssembly.validate(bytesOf(variant, false)));
 }
 
-const modules = new Map<string, WebAssembly.Module>();
+const modules: Record<string, WebAssembly.Module> = {};
 
 /** The module for a memory that is shared between threads or not. */
 export function kernelModule(variant: Variant, shared: boolean): WebAssembly.Module {
-  const key = `${variant} ${shared}`;
-  let module = modules.get(key);
-  if (!module) modules.set(key, (module = new WebAssembly.Module(bytesOf(variant, shared))));
-  return module;
+  return (modules[`${variant} ${shared}`] ??= new WebAssembly.Module(bytesOf(variant, shared)));
 }
 
 export function instantiate(variant: Variant, memory: WebAssembly.Memory): Kernels {
@@ -65,16 +58,4 @@ export function instantiate(variant: Variant, memory: WebAssembly.Memory): Kerne
 export function isShared(memory: WebAssembly.Memory): boolean {
   // Not instanceof: the buffer may come from another realm (jest's, an iframe's).
   return Object.prototype.toString.call(memory.buffer) === '[object SharedArrayBuffer]';
-}
-
-/**
- * Where the binary says what memory it imports: after the import's name `6 "memory"` and kind 2 stands a byte of flags,
- * 1 (has a maximum) + 2 (is shared). An engine without threads refuses the shared form, and a module must match its memory.
- */
-function memoryFlagsAt(bytes: Uint8Array): number {
-  const name = [6, ...Array.from('memory', character => character.charCodeAt(0)), 2];
-  for (let at = 8; at < 256; at++) {
-    if (name.every((byte, n) => bytes[at + n] === byte)) return at + name.length;
-  }
-  throw new Error('The inlined WebAssembly kernels import no memory.');
 }

@@ -17,8 +17,8 @@ const TILE_BYTES = 16 * 1024;
 
 /** Up to as many rows that share a key head, reading K and V counts for more than arithmetic: the decode kernel. */
 const DECODE_ROWS = 8;
-/** Keys of a split of the decode kernel. */
-const SPLIT_KEYS = 1024;
+/** Keys of a split of the decode kernel: K and V of one fit a second-level cache. */
+const SPLIT_KEYS = 256;
 
 export interface Tiling {
   /** 'decode' for few rows, with the keys in `splits` parts. */
@@ -35,18 +35,22 @@ export interface Tiling {
   packKeys: boolean;
 }
 
+export function isDecode({H, Hkv, Sq}: AttentionProblem): boolean {
+  return (H / Hkv) * Sq <= DECODE_ROWS;
+}
+
 export function tilingOf(problem: AttentionProblem): Tiling {
   const {H, Hkv, Sq, Sk, D, Dv} = problem;
   const group = H / Hkv;
-  const isDecode = group * Sq <= DECODE_ROWS;
+  const decodes = isDecode(problem);
   // Few rows: the heads of a group fill the lanes together.
-  const headsPerGroup = isDecode || (group > 1 && Sq % LANES !== 0 && Sq < BLOCK_ROWS) ? group : 1;
+  const headsPerGroup = decodes || (group > 1 && Sq % LANES !== 0 && Sq < BLOCK_ROWS) ? group : 1;
   const rows = Sq * headsPerGroup;
   const width = Math.max(D, Dv);
   const fitting = Math.floor(TILE_BYTES / (4 * width) / LANES) * LANES;
   const strides = stridesOf(problem);
   return {
-    kernel: isDecode ? 'decode' : 'forward',
+    kernel: decodes ? 'decode' : 'forward',
     splits: Math.ceil(Sk / SPLIT_KEYS),
     splitKeys: SPLIT_KEYS,
     blockRows: Math.min(BLOCK_ROWS, roundUp(rows, LANES)),

@@ -6,7 +6,7 @@ import type {AttentionInputs, AttentionProblem} from '../../kernels/problem';
 import {attentionBackward, attentionForward} from '../../kernels/wasm/attention';
 import type {Addresses} from '../../kernels/wasm/attention';
 import {runsVariant} from '../../kernels/wasm/module';
-import {scratchOf, tilingOf} from '../../kernels/wasm/tiling';
+import {isDecode, scratchOf, tilingOf} from '../../kernels/wasm/tiling';
 import type {AttentionResult, BackwardCall, ForwardCall} from '../op/kernels';
 import type {Implementation} from './implementation';
 import {chosenVariant, THREADED_FROM_FLAG, THREADS_FLAG} from './wasm_settings';
@@ -58,8 +58,10 @@ function tooLarge(problem: AttentionProblem): string | null {
   return gigabytes < 3.5 ? null : `its tensors and gradients take ${gigabytes.toFixed(1)} GiB, WebAssembly addresses 4`;
 }
 
-/** Threads for a call: by its size, and the settings. */
-function threadsFor({B, H, Sq, Sk, D, Dv}: AttentionProblem): number {
+/** Threads for a call: by its size, and the settings. Reading K and V once leaves nothing to gain that copying them would not cost. */
+function threadsFor(problem: AttentionProblem): number {
+  const {B, H, Sq, Sk, D, Dv} = problem;
+  if (isDecode(problem)) return 1;
   const multiplyAdds = B * H * Sq * Sk * (D + Dv);
   return multiplyAdds < env().getNumber(THREADED_FROM_FLAG) ? 1 : env().getNumber(THREADS_FLAG);
 }
@@ -83,11 +85,11 @@ function simdImplementation(
         const output = work.result(shapesOf(problem).output);
         const lse = work.result([B, H, Sq]);
         const lseLow = work.result([B, H, Sq]);
-        attentionForward(work.place, problem, addressesOf(inputs, work), {
-          output: output.address,
-          lse: lse.address,
-          lseLow: lseLow.address,
-        });
+        const {k, v, ...others} = inputs;
+        const outside = isDecode(problem) && work.valuesOf ? {k: work.valuesOf(k), v: work.valuesOf(v)} : undefined;
+        const addresses = addressesOf(outside ? (others as typeof inputs) : inputs, work);
+        const results = {output: output.address, lse: lse.address, lseLow: lseLow.address};
+        attentionForward(work.place, problem, addresses, results, outside);
         return {output: output.tensor(), lse: lse.tensor(), lseLow: lseLow.tensor()};
       } finally {
         work.release();

@@ -13,6 +13,8 @@ import {sharedPool} from '../../kernels/wasm/pool';
 export interface Workplace {
   place: Place;
   addressOf(info: TensorInfo): number;
+  /** A float32 tensor's values where they stand, if that is outside of the memory and there is one thread. */
+  valuesOf?(info: TensorInfo): Float32Array;
   /** Room for a float32 result; `tensor` makes it one once the kernels have run. */
   result(shape: number[]): {address: number; tensor(): TensorInfo};
   release(): void;
@@ -41,14 +43,23 @@ export function tfjsMemory(backend: KernelBackend): WebAssembly.Memory | null {
   return wasm.asm?.memory ?? wasm.wasmMemory ?? null;
 }
 
-const instances = new WeakMap<WebAssembly.Memory, Map<Variant, Kernels>>();
+const instances = new WeakMap<WebAssembly.Memory, Partial<Record<Variant, Kernels>>>();
 
 function kernelsOn(memory: WebAssembly.Memory, variant: Variant): Kernels {
-  let variants = instances.get(memory);
-  if (!variants) instances.set(memory, (variants = new Map<Variant, Kernels>()));
-  let kernels = variants.get(variant);
-  if (!kernels) variants.set(variant, (kernels = instantiate(variant, memory)));
-  return kernels;
+  const variants = instances.get(memory) ?? {};
+  instances.set(memory, variants);
+  return (variants[variant] ??= instantiate(variant, memory));
+}
+
+/** How one thread runs kernels. */
+function serial(kernels: Kernels): Pick<Place, 'run' | 'runItem'> {
+  const runItem: Place['runItem'] = (kernel, item, problem, scratch) => kernels[kernel](problem, scratch, item);
+  return {
+    runItem,
+    run: (kernel, items, problem, scratch) => {
+      for (let item = 0; item < items; item++) runItem(kernel, item, problem, scratch);
+    },
+  };
 }
 
 /** Works on the tensors where they are. One thread: tfjs's memory is not shared. */
@@ -67,9 +78,7 @@ export function workInPlace(backend: KernelBackend, memory: WebAssembly.Memory, 
         temporaries.push(address);
         return address;
       },
-      run: (kernel, items, problem, scratch) => {
-        for (let item = 0; item < items; item++) kernels[kernel](problem, scratch, item);
-      },
+      ...serial(kernels),
     },
     addressOf,
     result: shape => {
@@ -101,24 +110,18 @@ export function wasmArrays(backend: KernelBackend): HostArrays {
   };
 }
 
-const arenas = new Map<Variant, {arena: Arena; kernels: Kernels}>();
+let ownArena: Arena | undefined;
 
 /** Copies into a memory of ours and out of it; one thread. */
 export function workOnCopies(arrays: HostArrays, variant: Variant): Workplace {
-  let own = arenas.get(variant);
-  if (!own) {
-    const memory = new WebAssembly.Memory({initial: 1, maximum: 65536});
-    arenas.set(variant, (own = {arena: new Arena(memory), kernels: instantiate(variant, memory)}));
-  }
-  const {arena, kernels} = own;
-  return copying(arrays, arena, {
+  const arena = (ownArena ??= new Arena(new WebAssembly.Memory({initial: 1, maximum: 65536})));
+  const place: Place = {
     memory: arena.memory,
     threads: 1,
     allocate: bytes => arena.allocate(bytes),
-    run: (kernel, items, problem, scratch) => {
-      for (let item = 0; item < items; item++) kernels[kernel](problem, scratch, item);
-    },
-  });
+    ...serial(kernelsOn(arena.memory, variant)),
+  };
+  return {...copying(arrays, arena, place), valuesOf: info => arrays.read(info) as Float32Array};
 }
 
 /** The same on several threads; null where there can be none. */
