@@ -15,11 +15,18 @@ fn attend(
       (*own)[r * OWN + k] = score_at((*own)[r * OWN + k], (*info)[r], ownKey + i32(k));
     }
   }
-  if (HAS_SEGMENTS || HAS_MASK || isEdge) {
+  if (HAS_SEGMENTS || HAS_MASK) {
     for (var r = 0u; r < OWN_ROWS; r++) { // unroll
       for (var k = 0u; k < OWN; k++) { // unroll
-        let j = ownKey + i32(k);
-        let hidden = (isEdge & is_outside((*info)[r], j)) | is_excluded((*info)[r], j);
+        let hidden = is_excluded((*info)[r], ownKey + i32(k));
+        (*own)[r * OWN + k] = select((*own)[r * OWN + k], u.negativeInfinity, hidden);
+      }
+    }
+  }
+  if (isEdge) {
+    for (var r = 0u; r < OWN_ROWS; r++) { // unroll
+      for (var k = 0u; k < OWN; k++) { // unroll
+        let hidden = is_outside((*info)[r], ownKey + i32(k));
         (*own)[r * OWN + k] = select((*own)[r * OWN + k], u.negativeInfinity, hidden);
       }
     }
