@@ -116,7 +116,7 @@ export function blockScores(
 
 /** x where visible, `otherwise` elsewhere: selected, so nothing that stands at a hidden place gets through. */
 export function select(visible: Tensor | null, x: Tensor4D, otherwise: number): Tensor4D {
-  return visible ? tf.where(visible, x, otherwise) : x;
+  return visible ? tf.where(visible, x, tf.fill(x.shape, otherwise)) : x; // filled: to broadcast a scalar takes cpu far longer
 }
 
 /** What dropout multiplies the block's probabilities with: 0 or 1 / (1 − p). Made on the host: only int32 math can. */
