@@ -103,40 +103,8 @@ export const cacheChecks: Record<string, () => Promise<void>> = {
     fork.dispose();
   },
 
-  async 'a model decodes with the cache what it computes at once'() {
-    for (const layout of ['BHSD', 'BSHD'] as const) {
-      const x = tfl.input({shape: [null, 8]});
-      const args = {numQueryHeads: 4, numKeyValueHeads: 2, headDim: 6, rotary: {interleaved: true}, useSinks: true};
-      const [one, two] = [
-        new GroupedQueryAttention(args),
-        multiHeadAttention({numHeads: 2, keyDim: 6, rotary: true, valueDim: 6}),
-      ];
-      build(one, 8);
-      build(two, 8);
-      const hidden = one.apply(x, {useCausalMask: true}) as tfl.SymbolicTensor;
-      const model = tfl.model({inputs: x, outputs: two.apply(hidden, {useCausalMask: true}) as tfl.SymbolicTensor});
-      const tokens = normal([B, 9, 8], 1);
-      const expected = model.apply(tokens) as tf.Tensor;
-      const cache = new KVCache({layers: 2, batch: B, heads: 2, headDim: 6, capacity: 16, pageSize: 4, layout});
-      let at = 0;
-      for (const n of [4, 1, 1, 3]) {
-        const part = tf.slice(tokens, [0, at, 0], [B, n, 8]);
-        const output = model.apply(part, {cache}) as tf.Tensor;
-        await same(`tokens from ${at}`, output, tf.slice(expected, [0, at, 0], [B, n, 8]), 1e-5);
-        at += n;
-      }
-      // Ragged prompts: the second sequence has one token less, and goes on right after it.
-      cache.truncate(0);
-      const prompt = tf.slice(tokens, [0, 0, 0], [B, 4, 8]);
-      tf.dispose(model.apply(prompt, {cache, lengths: [4, 3]}) as tf.Tensor);
-      const next = tf.stack([tf.slice(tokens, [0, 4, 0], [1, 1, 8]), tf.slice(tokens, [1, 3, 0], [1, 1, 8])], 0);
-      const output = model.apply(tf.reshape(next, [B, 1, 8]), {cache}) as tf.Tensor;
-      await same('first', tf.slice(output, [0, 0, 0], [1, 1, 8]), tf.slice(expected, [0, 4, 0], [1, 1, 8]), 1e-5);
-      await same('second', tf.slice(output, [1, 0, 0], [1, 1, 8]), tf.slice(expected, [1, 3, 0], [1, 1, 8]), 1e-5);
-      cache.dispose();
-      model.dispose();
-    }
-  },
+  'a model decodes with the cache what it computes at once': () => decodesWithCache('BHSD'),
+  'a model decodes with a cache of the other layout': () => decodesWithCache('BSHD'),
 
   async 'hidden places may hold NaN and infinities'() {
     const cache = new KVCache({layers: 1, batch: B, heads: Hkv, headDim: D, capacity: 16, pageSize: 8});
@@ -149,3 +117,36 @@ export const cacheChecks: Record<string, () => Promise<void>> = {
     cache.dispose();
   },
 };
+
+async function decodesWithCache(layout: 'BHSD' | 'BSHD'): Promise<void> {
+  const x = tfl.input({shape: [null, 8]});
+  const args = {numQueryHeads: 4, numKeyValueHeads: 2, headDim: 6, rotary: {interleaved: true}, useSinks: true};
+  const [one, two] = [
+    new GroupedQueryAttention(args),
+    multiHeadAttention({numHeads: 2, keyDim: 6, rotary: true, valueDim: 6}),
+  ];
+  build(one, 8);
+  build(two, 8);
+  const hidden = one.apply(x, {useCausalMask: true}) as tfl.SymbolicTensor;
+  const model = tfl.model({inputs: x, outputs: two.apply(hidden, {useCausalMask: true}) as tfl.SymbolicTensor});
+  const tokens = normal([B, 9, 8], 1);
+  const expected = model.apply(tokens) as tf.Tensor;
+  const cache = new KVCache({layers: 2, batch: B, heads: 2, headDim: 6, capacity: 16, pageSize: 4, layout});
+  let at = 0;
+  for (const n of [4, 1, 1, 3]) {
+    const part = tf.slice(tokens, [0, at, 0], [B, n, 8]);
+    const output = model.apply(part, {cache}) as tf.Tensor;
+    await same(`tokens from ${at}`, output, tf.slice(expected, [0, at, 0], [B, n, 8]), 1e-5);
+    at += n;
+  }
+  // Ragged prompts: the second sequence has one token less, and goes on right after it.
+  cache.truncate(0);
+  const prompt = tf.slice(tokens, [0, 0, 0], [B, 4, 8]);
+  tf.dispose(model.apply(prompt, {cache, lengths: [4, 3]}) as tf.Tensor);
+  const next = tf.stack([tf.slice(tokens, [0, 4, 0], [1, 1, 8]), tf.slice(tokens, [1, 3, 0], [1, 1, 8])], 0);
+  const output = model.apply(tf.reshape(next, [B, 1, 8]), {cache}) as tf.Tensor;
+  await same('first', tf.slice(output, [0, 0, 0], [1, 1, 8]), tf.slice(expected, [0, 4, 0], [1, 1, 8]), 1e-5);
+  await same('second', tf.slice(output, [1, 0, 0], [1, 1, 8]), tf.slice(expected, [1, 3, 0], [1, 1, 8]), 1e-5);
+  cache.dispose();
+  model.dispose();
+}
