@@ -62,8 +62,21 @@ export interface AttentionCase extends Sizes {
   float32Bias: boolean;
   /** 'finite' where a row is one-hot by rounding alone, so that only finiteness of the gradients can be asked for. */
   gradients: 'compared' | 'finite';
-  /** Part of the short selection for slow places. */
-  core: boolean;
+  /** The smallest selection that it is part of. */
+  selection: Selection;
+}
+
+/**
+ * How much of the contract is run: all of it; 'core', a short selection of everything for slow places; 'sample', each kind of
+ * test once or twice, for one more way through code that was held to more elsewhere.
+ */
+export type Selection = 'all' | 'core' | 'sample';
+
+const SELECTIONS: readonly Selection[] = ['sample', 'core', 'all'];
+
+/** Whether what belongs to the selection `smallest` is part of `selection`, too. */
+export function isPartOf(selection: Selection, smallest: Selection): boolean {
+  return SELECTIONS.indexOf(smallest) <= SELECTIONS.indexOf(selection);
 }
 
 export type Given = Partial<Omit<AttentionCase, 'name' | 'seed'>>;
@@ -74,7 +87,7 @@ export function attentionCase(name: string, given: Given = {}): AttentionCase {
   const seed = [...name].reduce((hash, letter) => (Math.imul(hash, 31) + letter.codePointAt(0)!) >>> 0, 7) % 1e6;
   return {
     name, seed, options, rank, H, D,
-    B: 1, Hkv: H, Sq: 5, Sk: 7, Dv: D, layout: 'BHSD', qkFactor: 1, gradients: 'compared', core: false,
+    B: 1, Hkv: H, Sq: 5, Sk: 7, Dv: D, layout: 'BHSD', qkFactor: 1, gradients: 'compared', selection: 'all',
     float32Bias: /−1e9$/.test(options.bias?.fill ?? '') && options.bias?.fill !== 'some −1e9',
     ...given,
   }; // prettier-ignore

@@ -1,12 +1,13 @@
 /** One table of calls for every backend; attention_case.ts says what a record holds. */
 import {attentionCase} from './attention_case';
-import type {AttentionCase, CaseOptions, Given} from './attention_case';
+import type {AttentionCase, CaseOptions, Given, Selection} from './attention_case';
 
-export {attentionCase} from './attention_case';
+export {attentionCase, isPartOf} from './attention_case';
 export type * from './attention_case';
 
-/** The same case with one of the short selection's marks. */
-const core = (name: string, given: Given = {}): AttentionCase => attentionCase(name, {...given, core: true});
+/** The same case as a part of the shorter selections. */
+const core = (name: string, given: Given = {}): AttentionCase => attentionCase(name, {...given, selection: 'core'});
+const sample = (name: string, given: Given = {}): AttentionCase => attentionCase(name, {...given, selection: 'sample'});
 const plain = attentionCase;
 
 /** Sizes of every case whose options are in question: no two axes alike, so that no two can be confused. */
@@ -14,29 +15,31 @@ const SMALL = {B: 2, H: 4, Hkv: 2, Sq: 5, Sk: 7, D: 3, Dv: 6};
 const WIDE = {B: 2, H: 2, Sq: 19, Sk: 37, D: 8};
 const withOptions = (options: CaseOptions): Given => ({...WIDE, options});
 
+/** Single floats and vectors of four, in one invocation, two and four: what is wider differs in how long a software GPU compiles. */
+const WIDTHS: Record<number, Selection> = {1: 'core', 19: 'core', 40: 'sample', 64: 'core', 68: 'sample', 132: 'core'};
 const sizes: AttentionCase[] = [
   ...[1, 2, 7, 17, 63, 64, 65].flatMap(S => [
-    plain(`${S}×${S}`, {Sq: S, Sk: S, core: S === 65}),
+    plain(`${S}×${S}`, {Sq: S, Sk: S, selection: S === 65 ? 'core' : 'all'}),
     plain(`${S}×${S} causal`, {Sq: S, Sk: S, options: {causal: true}}),
   ]),
   ...[[1, 64], [1, 65], [64, 1], [2, 130], [65, 64], [63, 65]].map(([Sq, Sk]) => plain(`${Sq}×${Sk}`, {Sq, Sk})),
-  core('113×203', {H: 1, Sq: 113, Sk: 203, D: 16}),
+  sample('113×203', {H: 1, Sq: 113, Sk: 203, D: 16}),
   plain('113×203 causal', {H: 1, Sq: 113, Sk: 203, D: 16, options: {causal: true}}),
   core('128×217 causal, grouped', {H: 2, Hkv: 1, Sq: 128, Sk: 217, D: 32, options: {causal: true}}),
   plain('203×113 causal', {H: 1, Sq: 203, Sk: 113, D: 16, options: {causal: true}}),
-  core('more keys than a block', {H: 1, Sq: 3, Sk: 1030, D: 4}),
+  sample('more keys than a block', {H: 1, Sq: 3, Sk: 1030, D: 4}),
   plain('more queries than a block', {H: 1, Sq: 1030, Sk: 3, D: 4}),
-  core('decode, grouped, 4 filled caches', {
+  sample('decode, grouped, 4 filled caches', {
     B: 4, H: 8, Hkv: 2, Sq: 1, Sk: 300, D: 16, options: {keyLengths: [1, 300, 170, 64]},
   }),
-  plain('short decode, causal by a tensor of offsets', {
+  sample('short decode, causal by a tensor of offsets', {
     B: 2, H: 4, Hkv: 2, Sq: 4, Sk: 257, D: 16, options: {causal: true, queryOffset: [100, 250], keyLengths: [104, 254]},
   }),
-  ...[1, 3, 8, 32, 40, 59, 64, 96, 128, 256].map(D =>
-    plain(`width ${D}`, {H: 1, Sq: 17, Sk: 35, D, core: [1, 59, 64, 128, 256].includes(D)}),
+  ...[1, 3, 8, 19, 32, 40, 59, 64, 68, 96, 128, 132, 256].map(D =>
+    plain(`width ${D}`, {H: 1, Sq: 17, Sk: 35, D, selection: WIDTHS[D] ?? 'all'}),
   ),
-  ...[[8, 59], [64, 32], [40, 256], [3, 1], [1, 3], [96, 128], [256, 64], [59, 40]].map(([D, Dv]) =>
-    plain(`width ${D}, values ${Dv}`, {H: 1, Sq: 17, Sk: 21, D, Dv, core: D === 64}),
+  ...[[8, 21], [8, 59], [64, 32], [40, 256], [3, 1], [1, 3], [96, 128], [256, 64], [59, 40]].map(([D, Dv]) =>
+    plain(`width ${D}, values ${Dv}`, {H: 1, Sq: 17, Sk: 21, D, Dv, selection: Dv === 21 ? 'core' : 'all'}),
   ),
 ]; // prettier-ignore
 
@@ -49,7 +52,7 @@ const wide: AttentionCase[] = [
 
 const heads: AttentionCase[] = [
   ...[[4, 2], [6, 3], [8, 1], [3, 1], [5, 5]].map(([H, Hkv]) => plain(`${H} heads on ${Hkv}`, {B: 2, H, Hkv, D: 3})),
-  core('BSHD', {...SMALL, layout: 'BSHD'}),
+  sample('BSHD', {...SMALL, layout: 'BSHD'}),
   plain('BSHD, grouped, causal, 65×70', {...SMALL, Sq: 65, Sk: 70, layout: 'BSHD', options: {causal: true}}),
   plain('BSHD, multi-query, keyLengths, sinks', {
     ...SMALL, Hkv: 1, layout: 'BSHD', options: {keyLengths: [3, 6], sinks: true},
@@ -61,7 +64,7 @@ const heads: AttentionCase[] = [
   plain('rank 3, BSHD', {rank: 3, B: 3, layout: 'BSHD'}),
   plain('rank 2', {rank: 2}),
   plain('rank 2, BSHD', {rank: 2, layout: 'BSHD'}),
-  plain('rank 3, every small option', {
+  sample('rank 3, every small option', {
     rank: 3, B: 2, Dv: 4,
     options: {alibiSlopes: 'perBatchAndHead', keyLengths: [4, 7], queryOffset: [1, 2], causal: true, sinks: true},
   }),
@@ -80,7 +83,7 @@ const position: AttentionCase[] = [
   core('causal, offset −4', withOptions({causal: true, queryOffset: -4})),
   plain('causal, offset −100: nothing visible', withOptions({causal: true, queryOffset: -100})),
   plain('causal, offset 1000: all visible', withOptions({causal: true, queryOffset: 1000})),
-  core('causal, offsets per batch', withOptions({causal: true, queryOffset: [-7, 11]})),
+  sample('causal, offsets per batch', withOptions({causal: true, queryOffset: [-7, 11]})),
   plain('causal, more queries than keys', {...WIDE, Sq: 37, Sk: 19, options: {causal: true}}),
   plain('window [3, ∞]', withOptions({window: [3, -1]})),
   plain('window [∞, 2]', withOptions({window: [-1, 2]})),
@@ -94,7 +97,7 @@ const position: AttentionCase[] = [
   plain('window [2, 1] × offset 30: some see nothing', withOptions({window: [2, 1], queryOffset: 30})),
   core('window × causal × offsets per batch', withOptions({window: [5, 2], causal: true, queryOffset: [-6, 20]})),
   plain('window × offsets per batch', withOptions({window: [5, 2], queryOffset: [-6, 25]})),
-  core('long window × causal over tiles', {H: 1, Sq: 130, Sk: 200, D: 8, options: {window: [40, -1], causal: true}}),
+  sample('long window × causal over tiles', {H: 1, Sq: 130, Sk: 200, D: 8, options: {window: [40, -1], causal: true}}),
   plain('keyLengths', withOptions({keyLengths: [20, 37]})),
   plain('keyLengths 0 and 1', withOptions({keyLengths: [0, 1]})),
   plain('keyLengths clamped', withOptions({keyLengths: [-3, 1000]})),
@@ -133,7 +136,7 @@ const content: AttentionCase[] = [
   core('mask', withOptions({mask: {shape: [2, 1, 19, 37], fill: 'random'}})),
   plain('mask of true', withOptions({mask: {shape: [1, 1, 1, 1], fill: 'all'}})),
   plain('mask of false', withOptions({mask: {shape: [1, 1, 1, 1], fill: 'none'}})),
-  core('mask hides whole rows', withOptions({mask: {shape: [19, 37], fill: 'some rows none'}})),
+  sample('mask hides whole rows', withOptions({mask: {shape: [19, 37], fill: 'some rows none'}})),
   plain('mask × bias', withOptions({mask: {shape: [37], fill: 'random'}, bias: {shape: [2, 19, 37], fill: 'normal'}})),
   plain('mask × causal × keyLengths', withOptions({mask: {shape: [19, 37], fill: 'random'}, causal: true, keyLengths: [8, 35]})),
   plain('softcap 2', withOptions({softcap: 2})),
@@ -158,7 +161,7 @@ const content: AttentionCase[] = [
   plain('dropout × causal', withOptions({dropout: 0.4, seed: 77, causal: true})),
   plain('dropout × grouped × keyLengths', {...WIDE, H: 4, Hkv: 2, options: {dropout: 0.4, seed: 8, keyLengths: [13, 37]}}),
   plain('dropout × sinks × mask', withOptions({dropout: 0.5, seed: 9, sinks: true, mask: {shape: [19, 37], fill: 'some rows none'}})),
-  core('dropout × bias × softcap', withOptions({dropout: 0.1, seed: 10, softcap: 2, bias: {shape: [2, 19, 1], fill: 'normal'}})),
+  sample('dropout × bias × softcap', withOptions({dropout: 0.1, seed: 10, softcap: 2, bias: {shape: [2, 19, 1], fill: 'normal'}})),
   plain('dropout over tiles', {H: 1, Sq: 70, Sk: 150, D: 8, options: {dropout: 0.3, seed: 123456789, causal: true}}),
   plain('dropout × window × alibi, BSHD', {
     ...WIDE, layout: 'BSHD', options: {dropout: 0.2, seed: 4, window: [8, 8], alibiSlopes: 'perHead'},
@@ -185,10 +188,11 @@ const biasShapes: [Given, number[]][] = [
   ...[[3, 5, 7], [3, 1, 1], [1, 5, 7], [3, 1, 7], [5, 7], [7]].map((shape): [Given, number[]] => [{rank: 3, B: 3}, shape]),
   ...[[5, 7], [5, 1], [1, 7], [7], []].map((shape): [Given, number[]] => [{rank: 2}, shape]),
 ]; // prettier-ignore
+const BIASES: Record<string, Selection> = {'2,4,5,7': 'core', '1,4,1,7': 'core', '5,1': 'core', '4,1,1': 'sample'};
 const broadcast: AttentionCase[] = [
   ...biasShapes.map(([given, shape]) =>
     plain(`bias [${shape}]${given.rank ? `, rank ${given.rank}` : ''}`, {
-      ...given, options: {bias: {shape, fill: 'normal'}}, core: /^(2,4,5,7|1,4,1,7|5,1|4,1,1)$/.test(`${shape}`),
+      ...given, options: {bias: {shape, fill: 'normal'}}, selection: BIASES[`${shape}`] ?? 'all',
     }),
   ),
   ...biasShapes.map(([given, shape]) =>
@@ -201,7 +205,7 @@ const broadcast: AttentionCase[] = [
 const extremes: AttentionCase[] = [
   ...(['some −Infinity', 'some rows −Infinity', 'some −1e9', 'some rows −1e9', 'some rows lowest', 'everywhere −1e9',
     'everywhere lowest', 'some 3e38'] as const).flatMap(fill => [
-    plain(`bias ${fill}`, {...withOptions({bias: {shape: [2, 1, 19, 37], fill}}), core: /rows|every/.test(fill)}),
+    plain(`bias ${fill}`, {...withOptions({bias: {shape: [2, 1, 19, 37], fill}}), selection: /rows|every/.test(fill) ? 'core' : 'all'}),
     plain(`bias ${fill} × causal × keyLengths`, withOptions({bias: {shape: [19, 37], fill}, causal: true, keyLengths: [21, 35]})),
   ]),
   plain('bias everywhere −1e9 over tiles', {H: 1, Sq: 70, Sk: 140, options: {bias: {shape: [1, 140], fill: 'everywhere −1e9'}}}),
@@ -209,9 +213,9 @@ const extremes: AttentionCase[] = [
   plain('bias some rows −1e9 × dropout', withOptions({
     bias: {shape: [2, 1, 19, 37], fill: 'some rows −1e9'}, dropout: 0.3, seed: 6,
   })),
-  core('q and k around 1e4', {...WIDE, qkFactor: 1e4, gradients: 'finite'}),
+  sample('q and k around 1e4', {...WIDE, qkFactor: 1e4, gradients: 'finite'}),
   plain('q and k around 1e4, causal, scale 1', {...WIDE, qkFactor: 1e4, gradients: 'finite', options: {causal: true, scale: 1}}),
-  core('scores near float32’s range', {...WIDE, D: 1, Dv: 8, qkFactor: 5e18, gradients: 'finite', options: {scale: 1}}),
+  sample('scores near float32’s range', {...WIDE, D: 1, Dv: 8, qkFactor: 5e18, gradients: 'finite', options: {scale: 1}}),
   plain('products beyond float32’s range, scores within', {
     ...WIDE, D: 1, Dv: 8, qkFactor: 3e19, gradients: 'finite', options: {scale: 0.01},
   }),
@@ -220,7 +224,7 @@ const extremes: AttentionCase[] = [
 
 const empty: AttentionCase[] = [
   core('no queries', {Sq: 0}),
-  core('no keys', {Sk: 0}),
+  sample('no keys', {Sk: 0}),
   plain('no batch', {B: 0}),
   plain('no queries, no keys', {Sq: 0, Sk: 0}),
   core('no keys, sinks', {Sk: 0, options: {sinks: true}}),
@@ -237,7 +241,7 @@ const empty: AttentionCase[] = [
 
 const ids = (...values: number[]): number[] => values;
 const everything: AttentionCase[] = [
-  core('everything at once', {
+  sample('everything at once', {
     B: 2, H: 4, Hkv: 2, Sq: 11, Sk: 13, D: 5, Dv: 3, layout: 'BSHD',
     options: {
       causal: true, window: [9, 3], queryOffset: [2, 4], keyLengths: [12, 10], scale: 0.4, softcap: 2,
@@ -259,7 +263,7 @@ const everything: AttentionCase[] = [
 ]; // prettier-ignore
 
 const precision: AttentionCase[] = (['float16', 'float16x2'] as const).flatMap(name => [
-  plain(`precision ${name}`, {H: 2, Sq: 70, Sk: 130, D: 64, options: {precision: name}, core: true}),
+  plain(`precision ${name}`, {H: 2, Sq: 70, Sk: 130, D: 64, options: {precision: name}, selection: 'core'}),
   plain(`precision ${name}, causal, grouped`, {H: 4, Hkv: 2, Sq: 65, Sk: 65, D: 32, options: {precision: name, causal: true}}),
   plain(`precision ${name}, keyLengths, bias`, withOptions({precision: name, keyLengths: [9, 37], bias: {shape: [37], fill: 'normal'}})),
 ]); // prettier-ignore

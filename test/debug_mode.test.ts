@@ -6,6 +6,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import {contractTests} from './contract';
 import {describeOn} from './harness/node';
 
+const selection = process.env.FULL_TABLE === '1' ? 'all' : 'core';
+
 describeOn('cpu', 'contract in debug mode', () => {
   beforeAll(() => {
     tf.enableDebugMode();
@@ -19,6 +21,5 @@ describeOn('cpu', 'contract in debug mode', () => {
     expect(() => tf.tensor1d([NaN])).toThrow('being uploaded contains NaN');
   });
 
-  for (const {name, run} of contractTests({backend: 'cpu', cases: process.env.FULL_TABLE === '1' ? 'all' : 'core'}))
-    it(name, run);
+  for (const {name, run} of contractTests({backend: 'cpu', selection})) it(name, run);
 });

@@ -3,15 +3,22 @@ import {forceImplementation} from '../../src/register';
 import {contractTests} from '../contract';
 import {describeOn} from '../harness/node';
 
-const cases = process.env.FULL_TABLE === '1' ? 'all' : 'core';
+const isFull = process.env.FULL_TABLE === '1';
+const core = new Set(contractTests({backend: 'cpu', selection: 'core'}).map(({name}) => name));
 
-describe.each(['loops', 'composed'])('served by %s', name => {
+describe.each([
+  ['loops', 'all'],
+  ['composed', isFull ? 'all' : 'core'],
+] as const)('served by %s', (name, selection) => {
   beforeAll(() => forceImplementation(name));
   afterAll(() => forceImplementation(null));
 
   describeOn('cpu', 'contract', () => {
-    // The messages come before any implementation is chosen: they are tested once, with the preferred one.
-    const tests = contractTests({backend: 'cpu', cases}).filter(test => !test.name.startsWith('error: '));
-    for (const test of tests) it(test.name, test.run);
+    for (const test of contractTests({backend: 'cpu', selection})) {
+      // The messages come before any implementation is chosen: they are tested once, with the preferred one.
+      if (test.name.startsWith('error: ')) continue;
+      // Memory is measured on long sequences, which take loops long.
+      if (isFull || core.has(test.name) || !test.name.startsWith('memory: ')) it(test.name, test.run);
+    }
   });
 });

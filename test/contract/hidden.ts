@@ -1,6 +1,6 @@
 /** What is invisible does not leak, and what is broken and visible shows. */
-import {attentionCase} from '../cases';
-import type {AttentionCase, CaseOptions, Sizes} from '../cases';
+import {attentionCase, isPartOf} from '../cases';
+import type {AttentionCase, CaseOptions, Selection, Sizes} from '../cases';
 import {expectSameBits} from '../closeness';
 import {makeInputs, shapesOfCase} from '../inputs';
 import type {CaseInputs, HostArray} from '../inputs';
@@ -12,21 +12,23 @@ import type {GradientName, Values} from './run';
 
 const SIZES: Partial<Sizes> = {B: 2, H: 2, Sq: 21, Sk: 70, D: 8, Dv: 5};
 const caseOf = (name: string, options: CaseOptions, given: Partial<AttentionCase> = {}): AttentionCase =>
-  attentionCase(name, {...SIZES, Hkv: given.H ?? 2, options, ...given});
+  attentionCase(name, {...SIZES, Hkv: given.H ?? 2, options, selection: 'core', ...given});
+/** Of the smallest selection, too. */
+const SAMPLE = {selection: 'sample'} as const;
 
 const CACHES: AttentionCase[] = [
   caseOf('keyLengths', {keyLengths: [33, 64]}),
   caseOf('keyLengths 0 and 1', {keyLengths: [0, 1], sinks: true}),
-  caseOf('keyLengths, causal, window', {keyLengths: [33, 60], causal: true, window: [30, -1], queryOffset: [20, 45]}),
+  caseOf('keyLengths, causal, window', {keyLengths: [33, 60], causal: true, window: [30, -1], queryOffset: [20, 45]}, SAMPLE),
   caseOf('keyLengths, grouped, BSHD', {keyLengths: [5, 69]}, {H: 4, Hkv: 2, layout: 'BSHD'}),
   caseOf('keyLengths, bias, softcap, dropout, sinks', {
     keyLengths: [40, 3], bias: {shape: [2, 1, 70], fill: 'normal'}, softcap: 3, dropout: 0.2, seed: 2, sinks: true,
-  }),
+  }, SAMPLE),
   caseOf('keyLengths, mask, segments, alibi', {
     keyLengths: [40, 65], mask: {shape: [21, 70], fill: 'random'}, alibiSlopes: 'perHead',
     segmentIds: {query: [Array(21).fill(0), Array(21).fill(1)], key: [Array(70).fill(0), Array(70).fill(1)]},
   }),
-  caseOf('keyLengths, decode', {keyLengths: [300, 17]}, {H: 4, Hkv: 1, Sq: 1, Sk: 400}),
+  caseOf('keyLengths, decode', {keyLengths: [300, 17]}, {H: 4, Hkv: 1, Sq: 1, Sk: 400, ...SAMPLE}),
 ]; // prettier-ignore
 
 const INFINITIES = [Infinity, -Infinity];
@@ -73,9 +75,9 @@ function poisonedCache(c: AttentionCase, name: string, poison: (n: number) => nu
 /** Hides keys 3, 40 and 66 from some rows at least, each in its own way. */
 const HIDING: AttentionCase[] = [
   caseOf('causal', {causal: true, queryOffset: -10}),
-  caseOf('causal, offsets per batch', {causal: true, queryOffset: [-5, 30]}),
+  caseOf('causal, offsets per batch', {causal: true, queryOffset: [-5, 30]}, SAMPLE),
   caseOf('window', {window: [9, 4], queryOffset: 30}),
-  caseOf('mask', {mask: {shape: [2, 1, 21, 70], fill: 'random'}}),
+  caseOf('mask', {mask: {shape: [2, 1, 21, 70], fill: 'random'}}, SAMPLE),
   caseOf('segments', {
     segmentIds: {
       query: [Array.from({length: 21}, (_, i) => i % 3), Array(21).fill(7)],
@@ -123,7 +125,7 @@ function brokenKeys(c: AttentionCase, k: number, v: number): ContractTest {
 
 /** Keys 3, 40 and 66 hidden from every query: 1e30 there changes no bit of any gradient. */
 const HIDDEN_FROM_ALL: AttentionCase[] = [
-  caseOf('mask', {mask: {shape: [1, 70], fill: 'random'}}, {seed: 5}),
+  caseOf('mask', {mask: {shape: [1, 70], fill: 'random'}}, {seed: 5, ...SAMPLE}),
   caseOf('causal', {causal: true, queryOffset: -18}),
   caseOf('window', {window: [0, 2], queryOffset: 42}),
   caseOf('segments', {
@@ -167,7 +169,7 @@ function hiddenFromAll(c: AttentionCase): ContractTest {
 /** One NaN in q, bias, v or sinks: exactly the elements that depend on it are NaN, the others keep every bit. */
 const VISIBLE_NAN: {where: string; c: AttentionCase; inject(x: CaseInputs): void; isNaN(b: number, h: number, i: number, e: number): boolean}[] = [
   {
-    where: 'q', c: caseOf('q', {}), inject: x => (x.q.values[((1 * 2 + 0) * 21 + 17) * 8 + 3] = NaN),
+    where: 'q', c: caseOf('q', {}, SAMPLE), inject: x => (x.q.values[((1 * 2 + 0) * 21 + 17) * 8 + 3] = NaN),
     isNaN: (b, h, i) => b === 1 && h === 0 && i === 17,
   },
   {
@@ -179,11 +181,11 @@ const VISIBLE_NAN: {where: string; c: AttentionCase; inject(x: CaseInputs): void
     isNaN: (b, h) => b === 0 && h === 1,
   },
   {
-    where: 'first key', c: caseOf('k first', {}), inject: x => (x.k.values[(1 * 2 + 1) * 70 * 8] = NaN),
+    where: 'first key', c: caseOf('k first', {}, SAMPLE), inject: x => (x.k.values[(1 * 2 + 1) * 70 * 8] = NaN),
     isNaN: (b, h) => b === 1 && h === 1,
   },
   {
-    where: 'v', c: caseOf('v', {}), inject: x => (x.v.values[((1 * 2 + 0) * 70 + 33) * 5 + 2] = NaN),
+    where: 'v', c: caseOf('v', {}, SAMPLE), inject: x => (x.v.values[((1 * 2 + 0) * 70 + 33) * 5 + 2] = NaN),
     isNaN: (b, h, _i, e) => b === 1 && h === 0 && e === 2,
   },
   {
@@ -216,15 +218,17 @@ function visibleNaN({where, c, inject, isNaN}: (typeof VISIBLE_NAN)[number]): Co
   };
 }
 
-/** `isShort` takes one kind of poison each. */
-export function hiddenTests(isShort: boolean): ContractTest[] {
+/** One kind of poison each in the shorter selections. */
+export function hiddenTests(selection: Selection): ContractTest[] {
+  const ofSelection = (cases: AttentionCase[]) => cases.filter(c => isPartOf(selection, c.selection));
+  const isAll = selection === 'all';
   return [
-    ...CACHES.map(c => poisonedCache(c, 'NaN', () => NaN)),
-    ...(isShort ? [] : CACHES.map(c => poisonedCache(c, '±∞', n => INFINITIES[n % 2]))),
-    ...HIDING.map(c => brokenKeys(c, NaN, 1)),
-    ...(isShort ? [] : HIDING.flatMap(c => [brokenKeys(c, 1e30, 1e30), brokenKeys(c, -Infinity, -1e30)])),
-    ...HIDDEN_FROM_ALL.map(hiddenFromAll),
-    ...VISIBLE_NAN.map(visibleNaN),
+    ...ofSelection(CACHES).map(c => poisonedCache(c, 'NaN', () => NaN)),
+    ...(isAll ? CACHES.map(c => poisonedCache(c, '±∞', n => INFINITIES[n % 2])) : []),
+    ...ofSelection(HIDING).map(c => brokenKeys(c, NaN, 1)),
+    ...(isAll ? HIDING.flatMap(c => [brokenKeys(c, 1e30, 1e30), brokenKeys(c, -Infinity, -1e30)]) : []),
+    ...ofSelection(HIDDEN_FROM_ALL).map(hiddenFromAll),
+    ...VISIBLE_NAN.filter(({c}) => isPartOf(selection, c.selection)).map(visibleNaN),
   ];
 }
 

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import {flashAttentionWithLse, mergeAttention} from '../../src';
 import type {AttentionWithLse} from '../../src';
 import {attentionCase} from '../cases';
-import type {AttentionCase} from '../cases';
+import type {AttentionCase, Selection} from '../cases';
 import {makeInputs} from '../inputs';
 import type {CaseInputs} from '../inputs';
 import {messageOf, check} from './contract_test';
@@ -119,7 +119,9 @@ const complaints: ContractTest = {
   },
 };
 
-export function mergeTests(isShort: boolean): ContractTest[] {
-  const cuts = isShort ? CUTS.filter(([{name}]) => /sinks|sees? nothing|BSHD/.test(name)) : CUTS;
+const SELECTED: Record<Selection, RegExp> = {all: /./, core: /sinks|sees? nothing|BSHD/, sample: /sinks/};
+
+export function mergeTests(selection: Selection): ContractTest[] {
+  const cuts = CUTS.filter(([{name}]) => SELECTED[selection].test(name));
   return [...cuts.map(merged), emptyPart, complaints];
 }

@@ -1,5 +1,6 @@
 /** Runs the contract of test/contract.ts under jest: each of its tests is one of jest's, in Node or in a browser page. */
 import {join} from 'node:path';
+import type {Selection} from '../cases';
 import {contractTests, type Target} from '../contract';
 import {describeInPage} from './browser';
 import {describeOn, type NodeBackend} from './node';
@@ -9,19 +10,19 @@ import type {BrowserBackend} from './page';
 const FULL_TABLE = process.env.FULL_TABLE === '1';
 
 /** The whole table where it takes seconds; on a software GPU, whose pipelines take long to make, the short selection. */
-function casesOnNode(backend: NodeBackend): Target['cases'] {
+function selectionOnNode(backend: NodeBackend): Selection {
   return FULL_TABLE || backend !== 'webgpu' ? 'all' : 'core';
 }
 
-export function contractOnNode(backend: NodeBackend, cases = casesOnNode(backend)): void {
+export function contractOnNode(backend: NodeBackend, selection = selectionOnNode(backend)): void {
   describeOn(backend, 'contract', () => {
-    for (const {name, run} of contractTests({backend, cases})) it(name, run);
+    for (const {name, run} of contractTests({backend, selection})) it(name, run);
   });
 }
 
-/** The short selection of cases, unless the full table is asked for. */
-export function contractInPage(backend: BrowserBackend): void {
-  const target: Target = {backend, cases: FULL_TABLE ? 'all' : 'core'};
+/** The short selection, or a shorter one, unless the full table is asked for. */
+export function contractInPage(backend: BrowserBackend, short: Selection = 'core'): void {
+  const target: Target = {backend, selection: FULL_TABLE ? 'all' : short};
   describeInPage({backend, module: join(__dirname, 'contract_page.ts')}, 'contract', page => {
     for (const {name} of contractTests(target)) it(name, () => page().call('runContractTest', target, name));
   });

@@ -15,7 +15,6 @@ interface Way {
 
 /** The usual choice of a test run (plain SIMD, one thread for small calls) is test/backends' affair. */
 const WAYS: Way[] = [
-  {backend: 'cpu', implementation: 'loops', relaxed: false, threads: 1},
   {backend: 'cpu', implementation: 'simd', relaxed: true, threads: 1},
   {backend: 'wasm', implementation: 'simd', relaxed: true, threads: 1},
   {backend: 'wasm', implementation: 'simd', relaxed: false, threads: 3},
@@ -34,7 +33,7 @@ for (const {backend, implementation, relaxed, threads} of WAYS) {
       forceImplementation(null);
       tf.env().reset();
     });
-    for (const {name, run} of contractTests({backend, cases: 'all'})) {
+    for (const {name, run} of contractTests({backend, selection: 'all'})) {
       if (name.startsWith('case: ') || /hidden|NaN/.test(name)) it(name, run);
     }
   });

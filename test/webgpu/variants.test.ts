@@ -22,7 +22,7 @@ const rowsOf = ({Sq, H, Hkv}: AttentionCase): number => (Sq * H) / Hkv;
 function contractOf(variant: string): void {
   beforeAll(() => forceImplementation(variant));
   afterAll(() => forceImplementation(null));
-  for (const {name, run} of contractTests({backend: 'webgpu', cases: isFull ? 'all' : 'core'})) {
+  for (const {name, run} of contractTests({backend: 'webgpu', selection: isFull ? 'all' : 'sample'})) {
     // Argument errors reach no kernel.
     const isChosen = isOfKernel(name) && (variant !== 'webgpu-decode' || hasFewRows(name));
     if (isFull ? !name.startsWith('error: ') : isChosen) it(name, run);
