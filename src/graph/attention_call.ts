@@ -43,6 +43,14 @@ export function parseCall(equation: string, scores: string, sizes: string): Atte
   }; // prettier-ignore
 }
 
+/** What an equation of two operands says of its result's shape; axes of size 1 meet larger ones. */
+export function shapeOf(equation: string, ...operands: tf.Tensor[]): number[] {
+  const [inputs, output] = equation.split('->');
+  const sizes = new Map<string, number>();
+  inputs.split(',').forEach((term, n) => groupsOf(term).forEach((letter, axis) => sizes.set(letter, Math.max(sizes.get(letter) ?? 1, operands[n].shape[axis])))); // prettier-ignore
+  return groupsOf(output).map(letter => sizes.get(letter) ?? 1);
+}
+
 function groupsOf(term: string): Groups {
   return [...term.matchAll(/\(([a-z]+)\)|([a-z*1])/g)].map(([, merged, one]) => merged ?? (one === '1' ? '' : one));
 }

@@ -10,8 +10,13 @@ import type {Expression} from './patterns/mask_algebra';
 /** The op of the node that a site becomes; `register_op.ts` serves it. */
 export const FLASH_ATTENTION_OP = 'FlashAttention';
 
+/** The shape that the scores would have, for graphs that make their masks by it. */
+export const SCORES_SHAPE_OP = 'FlashAttentionScoresShape';
+
 export interface Emission {
   node: NodeDef;
+  /** Nodes that only ask for the scores' shape, and what answers them from q and k. */
+  shapes: Array<[NodeDef, NodeDef]>;
   /** New nodes that it reads. */
   helpers: NodeDef[];
 }
@@ -83,7 +88,13 @@ export class Emitter {
         ...floats,
       },
     };
-    return {node, helpers};
+    const inputs = `${spell(q.axes)},${spell(k.axes)}`;
+    const shapes = site.shapedAsProduct.flatMap(scores =>
+      this.graph.consumers(scores).filter(({op: reader}) => reader === 'Shape').map((reader): [NodeDef, NodeDef] => [reader, {
+        name: reader.name, op: SCORES_SHAPE_OP, input: [q.port.ref, k.port.ref, ...(reader.input ?? []).filter(isControl)],
+        attr: {equation: attrOf.string(`${inputs}->${spell(site.productAxes)}`)},
+      }])); // prettier-ignore
+    return {node, shapes, helpers};
   }
 
   /** The name of a node that does this, made now unless it was before. */

@@ -144,10 +144,11 @@ function rewrite(
 function replaced(nodes: NodeDef[], graph: GraphView, candidates: Candidate[]): NodeDef[] {
   if (candidates.length === 0) return nodes;
   const emissions = new Map(candidates.map(({match, emission}) => [match.root, emission]));
+  const shapes = new Map(candidates.flatMap(({emission}) => emission.shapes));
   const written = new Set<NodeDef>();
   const all = nodes.flatMap(node => {
     const emission = emissions.get(node);
-    if (!emission) return [node];
+    if (!emission) return [shapes.get(node) ?? node];
     const helpers = emission.helpers.filter(helper => !written.has(helper));
     helpers.forEach(helper => written.add(helper));
     return [...helpers, emission.node];

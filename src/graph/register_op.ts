@@ -7,11 +7,11 @@ import {registerOp} from '@tensorflow/tfjs-converter';
 import type {GraphNode} from '@tensorflow/tfjs-converter';
 import {flashAttention} from '../op/flash_attention';
 import {attendLowered, causalBySums} from './causal_by_sums';
-import {parseCall, runAttention} from './attention_call';
+import {parseCall, runAttention, shapeOf} from './attention_call';
 import type {AttentionCall, AttentionTensors} from './attention_call';
 import {BAND_PART_OP, bandPart} from './band_part';
 import {einsumByMatMul} from './einsum_matmul';
-import {FLASH_ATTENTION_OP} from './emit';
+import {FLASH_ATTENTION_OP, SCORES_SHAPE_OP} from './emit';
 import {EINSUM_MATMUL_OP} from './projections';
 
 const calls = new Map<string, AttentionCall>();
@@ -50,6 +50,9 @@ function run(node: GraphNode): tf.Tensor {
 }
 
 registerOp(FLASH_ATTENTION_OP, node => tf.tidy(() => run(node)));
+registerOp(SCORES_SHAPE_OP, ({attrs, inputs}) =>
+  tf.tensor1d(shapeOf(String(attrs.equation), inputs[0], inputs[1]), 'int32'),
+);
 registerOp(EINSUM_MATMUL_OP, node =>
   tf.tidy(() => einsumByMatMul(String(node.attrs.equation), node.inputs[0], node.inputs[1])),
 );

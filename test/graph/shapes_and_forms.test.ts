@@ -89,6 +89,24 @@ describe('shapes', () => {
     expect(difference).toBeLessThan(2e-6);
   });
 
+  it('masks that are made by the shape of the scores', async () => {
+    const g = new GraphBuilder();
+    const [q, k] = [g.placeholder('q', [-1, 2, -1, 4]), g.placeholder('k', [1, 2, -1, 4])];
+    const scores = g.op('Mul', [g.matMul(q, k, false, true), g.constant([0.5])]);
+    const shape = g.op('Shape', [scores]);
+    const at = (n: number): string => g.op('StridedSlice', [shape, g.ints(n), g.ints(n + 1), g.ints(1)], {shrink_axis_mask: i(1)}); // prettier-ignore
+    const [zero, one] = [0, 1].map(n => g.constant([n], [], 'int32'));
+    const row = g.op('Range', [zero, at(3), one]);
+    const column = g.op('ExpandDims', [g.op('Range', [zero, at(2), one]), one]);
+    const [below, low] = [g.op('LessEqual', [row, column]), g.constant([-1e9])];
+    g.output(g.matMul(g.op('Softmax', [g.op('SelectV2', [below, scores, low])]), k));
+    g.output(g.op('Identity', [shape], {}, 'shape'));
+    const inputs = {q: ramp([3, 2, 5, 4]), k: ramp([1, 2, 5, 4], 2)};
+    const {report, difference} = await compareFused(g.artifacts(), inputs);
+    expect(report.sites).toMatchObject([{fused: true, options: {causal: true, queryOffset: 0}}]);
+    expect(difference).toBeLessThan(1e-6);
+  });
+
   it('one key head that all query heads read by broadcasting', async () => {
     const g = new GraphBuilder();
     const [q, k] = [g.placeholder('q', [1, 4, -1, 2]), g.placeholder('k', [1, 1, -1, 2])];

@@ -2,7 +2,7 @@
  * softmax(scale · q kᵀ + bias) v, put together from the smaller patterns: softmax form, way down to the product with v, way up
  * to the product of q and k, operands. What cannot be proved ends in a reason.
  */
-import {Letters, hasAny} from '../axes';
+import {ANY, Letters, hasAny} from '../axes';
 import type {Axes} from '../axes';
 import {neverNegative, same, sizeOf, subtract} from '../dims';
 import type {Dim} from '../dims';
@@ -20,6 +20,7 @@ import type {Operand} from './operands';
 import {readScores} from './readings';
 import type {BiasTerm, Keep, Scores} from './readings';
 import {NotFused, scorePath} from './scores';
+import type {ScorePath} from './scores';
 import type {SoftmaxMatch} from './softmax';
 import {movedAxes, valueProduct, wayToProduct} from './values';
 
@@ -41,6 +42,9 @@ export interface Attention {
   softmax: NodeDef;
   /** Nodes that must not be needed any more: they hold scores or probabilities. */
   interior: NodeDef[];
+  /** Those of them whose shape is that of the product of q and k, and its axes; empty where q and k do not show all their sizes. */
+  shapedAsProduct: NodeDef[];
+  productAxes: Axes;
   q: Operand;
   k: Operand;
   v: Operand;
@@ -133,7 +137,9 @@ function matchWith({subject, masks, bounds}: Knowledge, softmax: SoftmaxMatch): 
   if (tanhInner !== null && !(outer > 0)) return new NotFused(`the Tanh of the scores is scaled by ${outer}`);
   if (!Number.isFinite(outer * factor * (tanhInner ?? 1)))
     return new NotFused('the scores are scaled by a number that is not finite');
+  const productAxes = now(path.product.output);
   return {
+    shapedAsProduct: showAll([operands[0].axes, operands[1].axes], productAxes) ? unchangedShape(path) : [], productAxes,
     pattern: patternName(softmax, path.product, values.node), root: end.root, softmax: softmax.node, interior: [...interior],
     q: operands[0], k: operands[1], v: operands[2], batch,
     i: roles.i, j: roles.j, d: roles.d, c: roles.c, output, sizes,
@@ -142,6 +148,17 @@ function matchWith({subject, masks, bounds}: Knowledge, softmax: SoftmaxMatch): 
     factors: scores.factors, bias: scores.bias, keep: scores.keep, keepIsExact: scores.keepIsExact, causal, ahead: scores.ahead,
     extents: extentsOf(batch, roles, operands[1].axes, letters),
   }; // prettier-ignore
+}
+
+/** Whether each axis is one of an operand's, by itself. */
+function showAll(operands: Axes[], axes: Axes): boolean {
+  return axes.every(axis => axis.length === 1 && axis !== ANY && operands.some(operand => operand.includes(axis)));
+}
+
+/** Up to the first step that may give the scores another shape. */
+function unchangedShape({product, steps}: ScorePath): NodeDef[] {
+  const end = steps.findIndex(({kind}) => kind !== 'same' && kind !== 'scale' && kind !== 'tanh');
+  return [product.node, ...steps.slice(0, end < 0 ? undefined : end).map(({node}) => node)];
 }
 
 function patternName({form}: SoftmaxMatch, scores: Contraction, values: NodeDef): string {
