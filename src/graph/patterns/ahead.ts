@@ -5,9 +5,9 @@
 import type {Bounds} from './bounds';
 import type {Elsewhere, Expression} from './mask_algebra';
 import type {Subject} from './matchers';
-import type {BiasTerm, Keep} from './readings';
 import {isPerKey} from './per_key';
 import {NotFused} from './scores';
+import type {BiasTerm, Keep} from './scores';
 
 /** The scores ahead of a query: value, plus the product of q and k where `scores`, plus the bias where `bias`. */
 export interface Ahead {

@@ -18,9 +18,9 @@ import type {Subject} from './matchers';
 import {peel, staticSizes} from './operands';
 import type {Operand} from './operands';
 import {readScores} from './readings';
-import type {BiasTerm, Keep, Scores} from './readings';
+import type {Scores} from './readings';
 import {NotFused, scorePath} from './scores';
-import type {ScorePath} from './scores';
+import type {BiasTerm, Keep, ScorePath} from './scores';
 import type {SoftmaxMatch} from './softmax';
 import {movedAxes, valueProduct, wayToProduct} from './values';
 

@@ -14,21 +14,8 @@ import {scalarValue} from './matchers';
 import type {Subject} from './matchers';
 import {perKey} from './per_key';
 import {NotFused} from './scores';
-import type {Step} from './scores';
+import type {BiasTerm, Keep, Step} from './scores';
 import {movedAxes} from './values';
-
-/** A term of the bias: an expression, negated or not, multiplied by what scaled the scores after it was added. */
-export interface BiasTerm {
-  expression: Expression;
-  negative: boolean;
-  scaledBy: Array<Step & {kind: 'scale'}>;
-}
-
-export interface Keep {
-  expression: Expression;
-  /** True where the tensor says what is hidden rather than what is kept. */
-  inverted: boolean;
-}
 
 /** What happens to the scores between product and softmax. */
 export interface Scores {

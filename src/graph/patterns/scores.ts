@@ -5,6 +5,7 @@ import type {Port} from '../graph_view';
 import {asNumbers} from '../rule';
 import {contraction, isContraction} from './contraction';
 import type {Contraction} from './contraction';
+import type {Expression} from './mask_algebra';
 import {eitherOrder, isSingle, isTransparent, scalarValue} from './matchers';
 import type {Subject} from './matchers';
 
@@ -25,6 +26,19 @@ export interface ScorePath {
   product: Contraction;
   /** From the product to the logits. */
   steps: Step[];
+}
+
+/** A term of the bias: an expression, negated or not, multiplied by what scaled the scores after it was added. */
+export interface BiasTerm {
+  expression: Expression;
+  negative: boolean;
+  scaledBy: Array<Step & {kind: 'scale'}>;
+}
+
+export interface Keep {
+  expression: Expression;
+  /** True where the tensor says what is hidden rather than what is kept. */
+  inverted: boolean;
 }
 
 /** A sentence's end: why there is no path. */
