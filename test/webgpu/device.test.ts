@@ -1,11 +1,12 @@
 /** What the backend promises beside numbers: pipelines compiled once, parts for small bindings, bit equality, a lost device. */
 import * as tf from '@tensorflow/tfjs-core';
-import {flashAttention, flashAttentionWithLse} from '../../src';
+import {explain, flashAttention, flashAttentionWithLse} from '../../src';
 import {internalsOf, stateOf} from '../../src/backends/webgpu/device';
 import {forceImplementation} from '../../src/register';
 import {createWebGPUBackend} from '../../src/webgpu';
 import {matricesAgree} from '../../src/webgpu_matrices';
-import {expectSameBits} from '../closeness';
+import {chain} from '../benchmark/chain';
+import {expectClose, expectSameBits} from '../closeness';
 import {deviceOf} from '../harness/error_scopes';
 import {describeWith, useBackend, useDawn} from '../harness/node';
 
@@ -109,6 +110,23 @@ describeWith(['dawn'], 'webgpu', () => {
       expect(`tensor ${n}: ${all.slice(half).every(Number.isFinite)}`).toBe(`tensor ${n}: true`);
     }
     tf.dispose([q, k, v, holed, output, lse]);
+  });
+
+  it('leaves rows that not one tile fits to composed, with the reason', async () => {
+    forceImplementation(null);
+    const [Sq, Sk, D] = [2, 3, 9000];
+    const [q, k, v] = [random([1, 1, Sq, D], 1), random([1, 1, Sk, D], 2), random([1, 1, Sk, D], 3)];
+    const {implementation, reasons} = explain(q, k, v);
+    expect(implementation).toBe('composed');
+    expect(reasons.find(({name}) => name === 'webgpu')!.reason).toMatch(/fits the device’s workgroup memory/);
+    const warning = jest.spyOn(console, 'warn').mockImplementation(() => undefined);
+    const [actual, expected] = tf.tidy(() => [flashAttention(q, k, v), chain(q, k, v)]);
+    const values = (await Promise.all([actual.data(), expected.data()])) as Float32Array[];
+    expectClose('output', values[0], Float64Array.from(values[1]), 1e-5, [Sq, D]);
+    expect(warning.mock.calls.join()).toContain('workgroup memory');
+    warning.mockRestore();
+    tf.dispose([q, k, v, actual, expected]);
+    forceImplementation('webgpu');
   });
 
   it('tells of its kernels to tf.time and tf.profile', async () => {

@@ -117,6 +117,25 @@ describeWith(['dawn'], 'webgpu-matrix', () => {
     tf.dispose([q, k, v, mask, largeK, largeV, largeQ]);
   });
 
+  it('is float32 under a gradient, where pairs of float16 were permitted', async () => {
+    const [q, k] = [1, 2].map(seed => tf.randomNormal<tf.Rank.R2>([20, 16], 0, 1, 'float32', seed));
+    useMatrices({D: 16, Dv: 16}, 'float16x2');
+    forceImplementation(null);
+    const outputs: tf.Tensor[] = [];
+    const recorded = (x: tf.Tensor) => {
+      const output = flashAttention(x, k, k, {precision: 'float16x2'});
+      outputs.push(tf.keep(output.clone()));
+      return output;
+    };
+    tf.grad(recorded)(q).dispose();
+    outputs.push(flashAttention(q, k, k), flashAttention(q, k, k, {precision: 'float16x2'}));
+    const [taped, float32, pairs] = (await Promise.all(outputs.map(x => x.data()))) as Float32Array[];
+    expectSameBits('output', taped, float32);
+    expect(pairs).not.toEqual(float32);
+    tf.dispose([q, k, outputs]);
+    forceImplementation('webgpu-matrix');
+  });
+
   it('is what the backend prefers where the precision permits it, and explains why where not', () => {
     useMatrices({D: 16, Dv: 16}, 'float16x2');
     forceImplementation(null);
