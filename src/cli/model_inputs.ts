@@ -45,8 +45,8 @@ const BATCH = 2;
 const LENGTH = 9;
 
 /**
- * Values as a model would get them: floats in [−1, 1); integers below what they index; integers that index nothing, and booleans, are
- * masks: ones, then zeros, so that every row keeps its first places.
+ * Values as a model would get them: floats in [−1, 1); integers below what they index; places of a sparse tensor one after the other;
+ * integers that index nothing, and booleans, are masks: ones, then zeros, so that every row keeps its first places.
  */
 export function randomInputs(
   artifacts: tf.io.ModelArtifacts,
@@ -65,10 +65,14 @@ export function randomInputs(
           sizes,
         ),
       ];
-    const limit = dtype === 'int32' ? indexLimit(node, name, artifacts) : undefined;
+    const use = dtype === 'int32' ? useOf(node, name, artifacts) : 'mask';
     const width = sizes[sizes.length - 1] ?? 1;
     const kept = Array.from({length: Math.ceil(count / width)}, () => 1 + Math.floor(random() * width));
-    const value = (n: number): number => limit === undefined ? Number(n % width < kept[Math.floor(n / width)]) : Math.floor(random() * limit); // prettier-ignore
+    const value = (n: number): number => {
+      const [row, column] = [Math.floor(n / width), n % width];
+      if (use === 'mask') return Number(column < kept[row]);
+      return use === 'places' ? (column === width - 1 ? row : 0) : Math.floor(random() * use);
+    };
     return [
       name,
       tf.tensor(
@@ -81,22 +85,25 @@ export function randomInputs(
   return Object.fromEntries(tensors);
 }
 
-/** Rows of the table that the input picks from; undefined where it does not pick. */
-function indexLimit(nodes: NodeDef[], name: string, artifacts: tf.io.ModelArtifacts): number | undefined {
+/** What the integers of an input are: rows of a table, of which there are so many; places in a sparse tensor; or a mask. */
+function useOf(nodes: NodeDef[], name: string, artifacts: tf.io.ModelArtifacts): number | 'places' | 'mask' {
   let names = new Set([name]);
-  for (let depth = 0; depth < 6; depth++) {
+  for (let depth = 0; depth < 8; depth++) {
     const next = new Set<string>();
     for (const node of nodes) {
       const inputs = (node.input ?? []).map(nodeName);
       const at = inputs.findIndex(input => names.has(input));
       if (at < 0) continue;
-      if (['GatherV2', 'Gather', 'ResourceGather'].includes(node.op) && at === 1) {
+      const isGather = ['GatherV2', 'Gather', 'ResourceGather'].includes(node.op);
+      if (isGather && at === 1) {
         const rows = artifacts.weightSpecs?.find(spec => spec.name === inputs[0])?.shape[0];
         if (rows !== undefined) return rows;
       }
-      if (['Identity', 'Reshape', 'Cast', 'ExpandDims', 'Squeeze'].includes(node.op)) next.add(node.name);
+      if (node.op === 'SparseToDense' && at === 0) return 'places';
+      const passes = ['Identity', 'Reshape', 'Cast', 'ExpandDims', 'Squeeze'].includes(node.op);
+      if (passes || (isGather && at === 0) || (node.op === 'SparseToDense' && at === 2)) next.add(node.name);
     }
     names = next;
   }
-  return undefined;
+  return 'mask';
 }

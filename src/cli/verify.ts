@@ -44,7 +44,16 @@ export async function verify(
   let worst = 0;
   for (let round = 0; round < ROUNDS; round++) {
     const inputs = randomInputs(before, shape, random);
-    const [expected, got] = [await run(models[0], inputs), await run(models[1], inputs)];
+    const expected = await run(models[0], inputs).catch((error: unknown) => {
+      const shapes = Object.entries(inputs).map(([name, {shape}]) => `${name}=${shape.join()}`);
+      throw new Error(
+        `The model as it is does not run on random inputs (--shape ${shapes.join(' --shape ')}): give other shapes, or fuse without --verify. ${firstLine(error)}`,
+        {cause: error},
+      );
+    });
+    const got = await run(models[1], inputs).catch((error: unknown) => {
+      throw new Error(`The fused model does not run where the model as it was does; nothing was written. ${firstLine(error)}`, {cause: error}); // prettier-ignore
+    });
     tf.dispose(inputs);
     const [difference, limit] = compared(expected, got, tolerance);
     worst = Math.max(worst, difference);
@@ -57,6 +66,10 @@ export async function verify(
   }
   for (const model of models) model.dispose();
   return worst;
+}
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split('\n')[0];
 }
 
 async function useBackend(wanted: string | undefined): Promise<void> {

