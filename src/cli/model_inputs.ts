@@ -41,6 +41,8 @@ export function checkShapes(artifacts: tf.io.ModelArtifacts, shapes: Record<stri
   }
 }
 
+/** Elements of an input that are still made up. */
+const MOST = 2 ** 28;
 const BATCH = 2;
 const LENGTH = 9;
 
@@ -57,6 +59,7 @@ export function randomInputs(
   const tensors = declaredInputs(artifacts).map(({name, dtype, shape}): [string, tf.Tensor] => {
     const sizes = shapes[name] ?? shape.map((n, axis) => (n >= 0 ? n : axis === 0 ? BATCH : LENGTH));
     const count = sizes.reduce((product, n) => product * n, 1);
+    if (!(count <= MOST)) throw new Error(`Input '${name}' of shape [${sizes.join()}] is too large to make values up for: give a smaller one with --shape.`); // prettier-ignore
     if (dtype === 'float32')
       return [
         name,

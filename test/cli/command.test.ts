@@ -163,7 +163,9 @@ describe('fuse', () => {
 
   it('verifies causal Keras models by TensorFlow’s meaning of MatrixBandPart', () => {
     const model = written('keras', readModelCase('keras_causal_padding').artifacts);
-    expect(command('fuse', model, join(folder, 'keras_out'), '--verify', '--backend', 'cpu').status).toBe(0);
+    for (const backend of ['cpu', 'wasm']) {
+      expect(command('fuse', model, join(folder, `keras_${backend}`), '--verify', '--backend', backend)).toMatchObject({status: 0, err: ''}); // prettier-ignore
+    }
   });
 
   it('says which shapes did not run, and what to do', () => {
@@ -176,6 +178,13 @@ describe('fuse', () => {
     expectRefusal(command('fuse', model, out, '--verify', '--backend', 'cpu'), 1, line);
     expect(existsSync(out)).toBe(false);
     expect(command('fuse', model, out, '--verify', '--backend', 'cpu', '--shape', 'x=1,7,8').status).toBe(0);
+  });
+
+  it('makes up no input of an absurd size', () => {
+    const g = new GraphBuilder();
+    const x = g.placeholder('x', [-1, 2 ** 60, 8]);
+    const model = written('huge', g.output(g.attention(x, x, x)).artifacts());
+    expectRefusal(command('fuse', model, join(folder, 'huge_out'), '--verify', '--backend', 'cpu'), 1, /Input 'x' of shape \[2,1152921504606847000,8\] is too large/); // prettier-ignore
   });
 
   it('makes up the places of sparse inputs', () => {
