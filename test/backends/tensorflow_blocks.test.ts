@@ -1,6 +1,8 @@
 /** What the usual cases are too small for: tfjs-node's blocks, in the range where no maximum is taken off, and out of it. */
 import * as tf from '@tensorflow/tfjs-core';
+import {attentionProblem} from '../../kernels/problem';
 import {explain, flashAttention, flashAttentionWithLse} from '../../src';
+import {nodeImplementations} from '../../src/register_tensorflow';
 import {attentionCase} from '../attention_case';
 import {expectClose, expectSameBits} from '../closeness';
 import {checkCase} from '../contract/run_case';
@@ -91,5 +93,16 @@ describeOn('tensorflow', 'blocks', () => {
     const kernels = profile.kernels.filter(({name}) => name === 'FlashAttentionGrad');
     expect(kernels.map(({outputShapes}) => outputShapes.length)).toEqual(outputs);
     tf.dispose([tensors, profile.result]);
+  });
+
+  it('on a GPU leaves every call to plain ops', () => {
+    const spec = {shape: [1, 4, 512, 64], dtype: 'float32'};
+    const problem = attentionProblem('attention', {q: spec, k: spec, v: spec}, {});
+    const reasons = (isUsingGpuDevice: boolean) =>
+      nodeImplementations.map(x =>
+        x.unsupported(problem, Object.assign(Object.create(tf.backend()) as tf.KernelBackend, {isUsingGpuDevice})),
+      );
+    expect(reasons(true)).toEqual(Array(2).fill('TensorFlow computes on a GPU here'));
+    expect(reasons(false)).toEqual([null, null]);
   });
 });

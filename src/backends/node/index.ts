@@ -1,6 +1,6 @@
 /**
- * Backend `tensorflow` (tfjs-node): blocks of rows through TensorFlow's own products, which use wider vectors than WebAssembly
- * has. Only attention without options: each would cost passes over the block, and the WebAssembly kernels do them in
+ * Backend `tensorflow` (tfjs-node): blocks of rows through a graph of TensorFlow's own products, which use wider vectors than
+ * WebAssembly has. Only attention without options: each would cost passes over the block, and the WebAssembly kernels do them in
  * registers; causal, they do half of the work.
  */
 import * as tf from '@tensorflow/tfjs-core';
@@ -9,19 +9,21 @@ import type {Implementation} from '../implementation';
 import {backward} from './backward';
 import {blockSize, rowCut} from './blocks';
 import {forward} from './forward';
-import {missingGraph} from './session';
+import {computesOnGpu, missingGraph} from './session';
 
-/** Multiply-adds from which TensorFlow's products make up for what its ops cost to call, three to five of them a block. */
+export {computesOnGpu};
+
+/** Multiply-adds from which TensorFlow's products make up for what its graph costs to call. */
 const WORTH_CALLING = 2 ** 22;
 /** D + Dv from which the products weigh more than TensorFlow's passes for the softmax. */
 const WIDE = 64;
-/** Arrays of a block's size that live at once: scores and weights, and in a block out of range what they become. */
-const LIVE_ARRAYS = 3;
+/** Arrays of a block's size that live at once: scores and weights. */
+const LIVE_ARRAYS = 2;
 
 export const blocked: Implementation = {
   name: 'blocked',
   isSpecialized: true,
-  unsupported: (problem, backend) => unsupportedOption(problem) ?? missingGraph(backend),
+  unsupported: (problem, backend) => unsupportedOption(problem) ?? computesOnGpu(backend) ?? missingGraph(backend),
   forward: (call, backend) => tidied(() => forward(call, backend)),
   backward: (call, backend) => tidied(() => backward(call, backend)),
   plan: problem => {

@@ -45,10 +45,13 @@ function modelOf(backend: KernelBackend): number | null {
   return model;
 }
 
+/** Where TensorFlow computes on a GPU, graphs and WebAssembly would take every tensor through the host: plain ops are better. */
+export function computesOnGpu(backend: KernelBackend): string | null {
+  return (backend as unknown as NodeBackend).isUsingGpuDevice ? 'TensorFlow computes on a GPU here' : null;
+}
+
 /** Null where graphs run, or why not. */
 export function missingGraph(backend: KernelBackend): string | null {
-  if ((backend as unknown as NodeBackend).isUsingGpuDevice)
-    return 'TensorFlow computes on a GPU, and a graph would go through the host';
   return modelOf(backend) === null ? 'this build of TensorFlow cannot load a graph from memory' : null;
 }
 
