@@ -46,7 +46,7 @@ const NOT_FOR_PAGES = {
     export {missing as matrixVariant, missing as subgroupVariant};`,
 };
 const SHADERS_NOT_FOR_PAGES = [
-  'decode', 'entry_matrix', 'entry_subgroup', 'forward_matrix', 'halves', 'lanes_natural', 'lanes_subgroup', 'matrix_types', 'tile_half',
+  'decode', 'entry_matrix', 'entry_subgroup', 'forward_matrix', 'halves', 'lanes_natural', 'lanes_subgroup', 'matrix_stage', 'matrix_types', 'tile_half',
 ]; // prettier-ignore
 for (const name of SHADERS_NOT_FOR_PAGES) NOT_FOR_PAGES[`kernels/webgpu/${name}.wgsl`] = `export default '';`;
 const forPages = {

@@ -3,69 +3,6 @@
 // The output is rescaled only when a maximum has grown by more than 2^8 (FlashAttention-4's lazy rescaling).
 const GROWTH = 5.545177444479562; // 8 ln 2
 
-alias Staged = array<vec4f, KEY_LOADS + VALUE_LOADS>;
-
-// Whether a vector is of the tile: known when compiling where invocations divide tiles evenly.
-fn is_key(at: u32) -> bool { return KEY_LOADS * THREADS == KEYS * KEY_VECTORS || at < KEYS * KEY_VECTORS; }
-fn is_value(at: u32) -> bool { return VALUE_LOADS * THREADS == KEYS * VALUE_VECTORS || at < KEYS * VALUE_VECTORS; }
-
-fn key_place(at: u32) -> u32 { return KEY_AT + at / KEY_VECTORS * KEY_PITCH + at % KEY_VECTORS; }
-fn value_place(at: u32) -> u32 { return VALUE_AT + at / VALUE_VECTORS * VALUE_PITCH + at % VALUE_VECTORS; }
-
-// A tile's keys or values, read into registers and, from there, written to workgroup memory.
-fn read_keys(staged: ptr<function, Staged>, base: u32, begin: i32, end: i32) {
-  for (var n = 0u; n < KEY_LOADS; n++) { // unroll
-    let at = invocation + n * THREADS;
-    let j = begin + i32(at / KEY_VECTORS);
-    (*staged)[n] = vec4f(0.0);
-    if (j < end && is_key(at)) { (*staged)[n] = load_k(base + u32(j) * u.kRow, at % KEY_VECTORS); }
-  }
-}
-
-fn read_values(staged: ptr<function, Staged>, base: u32, begin: i32, end: i32) {
-  for (var n = 0u; n < VALUE_LOADS; n++) { // unroll
-    let at = invocation + n * THREADS;
-    let j = begin + i32(at / VALUE_VECTORS);
-    (*staged)[KEY_LOADS + n] = vec4f(0.0);
-    if (j < end && is_value(at)) {
-      (*staged)[KEY_LOADS + n] = load_v(base + u32(j) * u.vRow, at % VALUE_VECTORS);
-    }
-  }
-}
-
-// What float16 cannot hold is looked for once a tile, and only then looked at by vector.
-fn write_keys(staged: ptr<function, Staged>) {
-  var largest = 0.0;
-  for (var n = 0u; n < KEY_LOADS; n++) { // unroll
-    let at = invocation + n * THREADS;
-    if (is_key(at)) { store_half(key_place(at), KEY_SIZE, (*staged)[n]); }
-    largest = larger(largest, (*staged)[n]);
-  }
-  if (largest > LARGEST_HALF) {
-    atomicOr(&events, KEY_BEYOND);
-    for (var n = 0u; n < KEY_LOADS; n++) { // unroll
-      let at = invocation + n * THREADS;
-      if (is_key(at)) { store_without_beyond(key_place(at), KEY_SIZE, (*staged)[n]); }
-    }
-  }
-}
-
-fn write_values(staged: ptr<function, Staged>) {
-  var largest = 0.0;
-  for (var n = 0u; n < VALUE_LOADS; n++) { // unroll
-    let at = invocation + n * THREADS;
-    if (is_value(at)) { store_half(value_place(at), VALUE_SIZE, (*staged)[KEY_LOADS + n]); }
-    largest = larger(largest, (*staged)[KEY_LOADS + n]);
-  }
-  if (largest > LARGEST_HALF) {
-    atomicOr(&events, VALUE_BEYOND);
-    for (var n = 0u; n < VALUE_LOADS; n++) { // unroll
-      let at = invocation + n * THREADS;
-      if (is_value(at)) { store_without_beyond(value_place(at), VALUE_SIZE, (*staged)[KEY_LOADS + n]); }
-    }
-  }
-}
-
 fn run(item: u32, subgroup: u32) {
   let place = place_of(item);
   let tile = u.tiles - 1u - place.x;

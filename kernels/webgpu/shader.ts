@@ -26,6 +26,7 @@ import lanesSingle from './lanes_single.wgsl';
 import lanesSubgroup from './lanes_subgroup.wgsl';
 import lanesWorkgroup from './lanes_workgroup.wgsl';
 import keep from './keep.wgsl';
+import matrixStage from './matrix_stage.wgsl';
 import matrixTypes from './matrix_types.wgsl';
 import merge from './merge.wgsl';
 import places from './places.wgsl';
@@ -42,7 +43,7 @@ import tileHalf from './tile_half.wgsl';
 const BODIES = {
   forward: finish + keep + attend + tileFloat + forward,
   forwardHalf: finish + keep + attend + tileHalf + forward,
-  forwardMatrix: matrixTypes + finish + halves + forwardMatrix,
+  forwardMatrix: matrixTypes + finish + halves + matrixStage + forwardMatrix,
   decode: finish + decode,
   merge: finish + merge,
   delta,
