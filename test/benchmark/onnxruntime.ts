@@ -9,7 +9,7 @@ import '@tensorflow/tfjs';
 import {fork} from 'node:child_process';
 import {once} from 'node:events';
 import {createRequire} from 'node:module';
-import {join} from 'node:path';
+import {join, resolve} from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import type {Tensor4D} from '@tensorflow/tfjs-core';
 import {flashAttention} from '../../src';
@@ -71,7 +71,7 @@ interface Runtime {
 }
 
 async function child(): Promise<void> {
-  const require = createRequire(join(process.cwd(), folder, 'index.js'));
+  const require = createRequire(resolve(folder, 'index.js'));
   const runtime = require(`onnxruntime-${kind}`) as Runtime;
   if (kind === 'web') runtime.env.wasm.numThreads = threads;
   const options = {intraOpNumThreads: threads, interOpNumThreads: 1};
