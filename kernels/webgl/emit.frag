@@ -1,8 +1,5 @@
 // Writes accumulated sums as a tfjs tensor in its layout; the forward pass's are divided by the row's sum on the way.
 uniform sampler2DArray uState;
-#if FORWARD
-uniform sampler2DArray uStatistics;
-#endif
 uniform ivec4 uTarget; // width of the tensor's texture, heads per batch, rows, channels
 uniform ivec4 uSource; // first row, rows, first head (of all batches), heads of the part
 uniform float uFactor;
@@ -22,8 +19,9 @@ float value(int b, int h, int row, int channel) {
   int group = channel / LANES;
   float sum = texelFetch(uState, ivec3(tile, head * CHANNEL_GROUPS + group, channel - group * LANES), 0)[lane];
 #if FORWARD
-  float rowSum = texelFetch(uStatistics, ivec3(tile, head, 1), 0)[lane];
-  if (texelFetch(uStatistics, ivec3(tile, head, 2), 0)[lane] > 0.0) return not_a_number();
+  ivec2 statistics = ivec2(tile, uSource.w * CHANNEL_GROUPS + head);
+  float rowSum = texelFetch(uState, ivec3(statistics, 1), 0)[lane];
+  if (texelFetch(uState, ivec3(statistics, 2), 0)[lane] > 0.0) return not_a_number();
   return rowSum == 0.0 ? 0.0 : sum / rowSum;
 #else
   return sum * uFactor;

@@ -1,4 +1,5 @@
-// What the options make of one score: softcap → bias and ALiBi → visibility, as contract.md orders. Hidden is −∞.
+// What the options make of one score: softcap → bias and ALiBi → visibility, as contract.md orders. Hidden is −∞. BIAS_ROWS
+// and MASK_ROWS are 0 where all rows are alike, so that compilers see one address for the rows of a tile.
 #if HAS_SOFTCAP
 uniform float uSoftcap;
 #endif
@@ -47,7 +48,7 @@ vec2 score_with_options(float product, Place place, int i, int j) {
   if (!visible) return vec2(minus_infinity(), 0.0); // no read outside of the tensors
 #endif
 #if HAS_BIAS
-  ivec4 biasAt = uBiasStrides * ivec4(place.b, place.h, i, j);
+  ivec4 biasAt = uBiasStrides * ivec4(place.b, place.h, BIAS_ROWS * i, j);
   float bias = LOAD_BIAS(uBias, uBiasShape, biasAt.x + biasAt.y + biasAt.z + biasAt.w);
   visible = visible && floatBitsToUint(bias) != MINUS_INFINITY_BITS;
   score.x += bias;
@@ -57,7 +58,7 @@ vec2 score_with_options(float product, Place place, int i, int j) {
   score.x -= slope * float(abs(i + place.offset - j));
 #endif
 #if HAS_MASK
-  ivec4 maskAt = uMaskStrides * ivec4(place.b, place.h, i, j);
+  ivec4 maskAt = uMaskStrides * ivec4(place.b, place.h, MASK_ROWS * i, j);
   visible = visible && LOAD_MASK(uMask, uMaskShape, maskAt.x + maskAt.y + maskAt.z + maskAt.w) != 0.0;
 #endif
 #if HAS_SEGMENTS

@@ -2,8 +2,9 @@
 // other side in groups of LANES rows. TILES_OF_KEYS 0: tiles of queries over keys; 1: tiles of keys over queries.
 uniform ivec4 uSizes; // H, Sq, Sk, –
 uniform ivec3 uWindow; // left, right (−1: no bound), key position of query 0
-uniform ivec4 uPart; // tiles in a row of the part's textures, first tile row, first head, –
+uniform ivec4 uPart; // tiles in a row of the part's textures, first tile row, first head, heads
 uniform ivec4 uChunk; // first tile and first head of the chunk in the part, groups per block, first row of the block
+uniform ivec2 uStarted; // tiles of the part, from and to, that hold sums of earlier blocks
 uniform ivec2 uQueryHead; // query head (of all batches) = tile head · x + y
 #if HAS_LENGTHS
 uniform sampler2D uLengths;
@@ -38,6 +39,10 @@ Place place_of(int tile, int headInPart) {
   place.keys = int(clamp(LOAD_LENGTHS(uLengths, uLengthsShape, place.b), 0.0, float(uSizes.z)));
 #endif
   return place;
+}
+
+bool is_started(int tile) {
+  return tile >= uStarted.x && tile < uStarted.y;
 }
 
 // The rows [from, to) of the other side that some row of the tile can see; masks and segments come on top.

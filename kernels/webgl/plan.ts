@@ -24,8 +24,8 @@ export interface Sides {
   otherRows: number;
   /** The most texels that a row of a staged tensor takes. */
   texels: number;
-  /** The most groups of `lanes` channels that are summed. */
-  channelGroups: number;
+  /** Rows of texels that a head's sums take: one per group of `lanes` channels, in the forward pass one of statistics. */
+  sumRows: number;
 }
 
 export interface Part {
@@ -55,8 +55,6 @@ export interface Blocks {
 }
 
 export const TILE_ROWS = 4;
-/** Fragments that share the statistics of a tile's rows. */
-export const SEGMENTS = 4;
 const BLOCK_ROWS = 512;
 /** Fragments that draw one block: at most 64 MiB of scores with 8 render targets. */
 const CHUNK_FRAGMENTS = 2 ** 19;
@@ -64,8 +62,8 @@ const CHUNK_FRAGMENTS = 2 ** 19;
 const WINDOW_CHUNK_TILES = 512;
 
 /** Why the device cannot serve these sides at all; null where it can. */
-export function widthReason({texels, channelGroups}: Sides, {textureSize}: WebGLLimits): string | null {
-  return Math.max(texels, channelGroups) > textureSize ? `a row takes more than ${textureSize} texels` : null;
+export function widthReason({texels, sumRows}: Sides, {textureSize}: WebGLLimits): string | null {
+  return Math.max(texels, sumRows) > textureSize ? `a row takes more than ${textureSize} texels` : null;
 }
 
 export function planBlocks({otherRows}: Sides, {textureSize, lanes}: WebGLLimits): Blocks {
@@ -82,7 +80,7 @@ export function planBlocks({otherRows}: Sides, {textureSize, lanes}: WebGLLimits
 }
 
 export function planParts(sides: Sides, {textureSize}: WebGLLimits): Part[] {
-  const headsAtOnce = Math.floor(textureSize / Math.max(sides.texels, sides.channelGroups));
+  const headsAtOnce = Math.floor(textureSize / Math.max(sides.texels, sides.sumRows));
   const rowsAtOnce = TILE_ROWS * Math.floor(textureSize / TILE_ROWS);
   const parts: Part[] = [];
   for (const [firstHead, heads] of evenRanges(sides.heads, headsAtOnce)) {
@@ -120,16 +118,63 @@ export function blocksSeen(
   rows: number,
   blocks: Blocks,
 ): [number, number] {
-  const {windowLeft, windowRight, queryOffset, hasQueryOffset, Sq, Sk} = problem;
-  if (hasQueryOffset) return [0, blocks.count];
+  if (problem.hasQueryOffset) return [0, blocks.count];
   const last = firstRow + rows - 1;
-  const [below, above, shift, size] = tilesOfKeys
-    ? [windowRight, windowLeft, -queryOffset, Sq]
-    : [windowLeft, windowRight, queryOffset, Sk];
+  const {below, above, shift} = boundsOf(problem, tilesOfKeys);
+  const size = tilesOfKeys ? problem.Sq : problem.Sk;
   const from = below < 0 ? 0 : Math.max(0, firstRow + shift - below);
   const to = above < 0 ? size : Math.min(size, last + shift + above + 1);
   if (from >= to) return [0, 0];
   return [Math.floor(from / blocks.rows), Math.ceil(to / blocks.rows)];
+}
+
+/** A block with the tiles of the part, as [from, to), that are drawn, and those among them that hold sums of earlier blocks. */
+export interface BlockStep {
+  block: number;
+  drawn: readonly [number, number];
+  started: readonly [number, number];
+}
+
+/**
+ * The blocks of a chunk in the order in which they are walked over, `times` times. Tiles join when a block comes that they see,
+ * so that causal calls draw half of them, and stay from then on; the last step draws all, which gives every sum a value.
+ */
+export function blockSteps(
+  problem: AttentionProblem,
+  tilesOfKeys: boolean,
+  {firstRow, rows}: Part,
+  {firstTile, tiles}: Chunk,
+  blocks: Blocks,
+  times: number,
+): BlockStep[] {
+  const first = firstRow + firstTile * TILE_ROWS;
+  const chunkRows = Math.min(tiles * TILE_ROWS, rows - firstTile * TILE_ROWS);
+  const [from, to] = blocksSeen(problem, tilesOfKeys, first, chunkRows, blocks);
+  const {below, above, shift} = boundsOf(problem, tilesOfKeys);
+  const all = [firstTile, firstTile + tiles] as const;
+  const tileOf = (row: number): number => Math.min(Math.max((row - firstRow) / TILE_ROWS, all[0]), all[1]);
+  const tilesThatSee = (block: number): readonly [number, number] => [
+    above < 0 ? all[0] : Math.floor(tileOf(block * blocks.rows - shift - above)),
+    below < 0 ? all[1] : Math.ceil(tileOf((block + 1) * blocks.rows - shift + below)),
+  ];
+  const count = Math.max(1, to - from);
+  let started: readonly [number, number] = [all[1], all[0]];
+  return Array.from({length: count * times}, (_, index) => {
+    // Where rows see nothing beyond a place, the last block is seen by the fewest tiles.
+    const block = above < 0 ? from + (index % count) : from + count - 1 - (index % count);
+    const seeing = problem.hasQueryOffset || index === count * times - 1 ? all : tilesThatSee(block);
+    const drawn = [Math.min(started[0], seeing[0]), Math.max(started[1], seeing[1])] as const;
+    const step = {block, drawn, started};
+    started = drawn;
+    return step;
+  });
+}
+
+/** Row r of the tile side sees from r + shift − below to r + shift + above of the other; −1: no bound. */
+function boundsOf({windowLeft, windowRight, queryOffset}: AttentionProblem, tilesOfKeys: boolean) {
+  return tilesOfKeys
+    ? {below: windowRight, above: windowLeft, shift: -queryOffset}
+    : {below: windowLeft, above: windowRight, shift: queryOffset};
 }
 
 /** [first, count] of the fewest even ranges of at most `most` that cover 0…total. */

@@ -1,6 +1,7 @@
 // Copies rows of a tfjs tensor into a texture whose texel holds 4 (float16: 8) values of one row, so that one fetch feeds
 // 4 multiply-adds whatever the tensor's layout and packing. Rows lie in the order in which neighbouring fragments want them:
 // x = (block · lanes + lane) · count + n holds row (block · count + n) · lanes + lane; y = head · TEXELS_STAGED + texel of the row.
+// ROUNDED: float32 that holds what halves would, for gradients of what was computed on halves.
 uniform sampler2D uSource;
 uniform ivec4 uSourceShape;
 uniform ivec3 uStrides; // elements per batch, head, row
@@ -53,5 +54,8 @@ void main() {
   target = uvec4(packHalf2x16(low.xy), packHalf2x16(low.zw), packHalf2x16(high.xy), packHalf2x16(high.zw));
 #else
   target = load(exists, base, (at.y - headInTexture * TEXELS_STAGED) * 4);
+#if ROUNDED
+  target = vec4(unpackHalf2x16(packHalf2x16(target.xy)), unpackHalf2x16(packHalf2x16(target.zw)));
+#endif
 #endif
 }

@@ -1,18 +1,28 @@
-// The online softmax's statistics, a channel per row of a tile. The groups of a block are dealt to SEGMENTS fragments, each
-// with running statistics of its own: one fragment per tile would leave most of a GPU idle. y = head · SEGMENTS + segment.
-struct Statistics {
-  vec4 rowMax; // −∞ where nothing was seen
-  vec4 rowSum; // Σ exp(score − rowMax)
-  vec4 poison; // 1 where a NaN or +∞ was seen
-};
-
-vec4 merged_max(sampler2DArray statistics, int tile, int head) {
-  vec4 rowMax = vec4(minus_infinity());
-  for (int s = 0; s < SEGMENTS; s++) rowMax = max(rowMax, texelFetch(statistics, ivec3(tile, head * SEGMENTS + s, 0), 0));
-  return rowMax;
-}
+// The online softmax's statistics (FlashAttention-2, Algorithm 1), a channel per row of a tile: layers rowMax (−∞ where nothing
+// was seen), rowSum = Σ exp(score − rowMax), poison (1 where a NaN or +∞ was seen). A part's sums lie in one texture array,
+// y = head · CHANNEL_GROUPS + group of channels, and its statistics below them, y = heads · CHANNEL_GROUPS + head.
+#if HAS_SINKS
+uniform sampler2D uSinks;
+uniform ivec4 uSinksShape;
+#endif
 
 // exp(before − after), 0 where there was nothing before.
 vec4 rescaling(vec4 before, vec4 after) {
   return mix(exp(before - after), vec4(0.0), is_hidden(before));
+}
+
+// Takes NaN, and +∞ whose softmax is NaN, apart: max() may drop the one, and the other has no difference to itself.
+vec4 set_apart(vec4 score, inout vec4 poison) {
+  bvec4 bad = greaterThanEqual(floatBitsToUint(score) & 0x7fffffffu, uvec4(0x7f800000u));
+  poison = mix(poison, mix(vec4(1.0), poison, is_hidden(score)), bad);
+  return mix(score, vec4(minus_infinity()), bad);
+}
+
+// rowMax before the first key: the sink, if there is one.
+vec4 first_max(int queryHead, inout vec4 poison) {
+  vec4 rowMax = vec4(minus_infinity());
+#if HAS_SINKS
+  rowMax = set_apart(vec4(LOAD_SINKS(uSinks, uSinksShape, queryHead)), poison);
+#endif
+  return rowMax;
 }

@@ -1,6 +1,7 @@
 // One block of the scores matrix, or of what the backward pass makes of it: FlashAttention-2 (Dao 2023, Algorithms 1 and 2)
 // with the tiles of a block in textures instead of shared memory. A fragment makes 4 rows × LANES columns, so that 4 + LANES
-// fetches feed 16 · LANES multiply-adds. Layer = column, channel = row of the tile.
+// fetches feed 16 · LANES multiply-adds. Layer = column, channel = row of the tile. HALF: two columns a layer, as halves of
+// exp(score − the group's maximum), and that maximum (NaN where a NaN or +∞ is among them) and the group's sum beside them.
 #define SCORES 0 // scores after all options; hidden is −∞
 #define PROBABILITIES 1 // exp(score − lse), after dropout
 #define DERIVATIVES 2 // gradient of q·k (WITH_CAP 1) or of the bias (WITH_CAP 0)
@@ -15,7 +16,16 @@ uniform sampler2D uRowTerms; // per query: lse, exp(−lseLow), delta − dLse
 #endif
 uniform ivec3 uOtherSide; // x of the block in the other side's textures; its head = tile head / y − z
 uniform int uLanes; // LANES, but not known when compiling
+#if HALF
+layout(location = 0) out uvec4 target[LANES / 2];
+#if LANES == 8
+layout(location = 4) out vec4 groupStatistics[2];
+#else
+layout(location = 2) out vec4 groupStatistics[2];
+#endif
+#else
 layout(location = 0) out vec4 target[LANES];
+#endif
 
 // sums[lane] += products of the tile's 4 rows with row `lane` of the other side.
 #if HALF
@@ -167,6 +177,21 @@ void main() {
 #define FINISH(lane) { TERMS(lane) products[lane] = finish(products[lane], gradients[lane], KEPT(lane), terms, place, first + lane); }
   FOR_LANES(FINISH)
 #endif
+#if HALF
+  vec4 poison = vec4(0.0);
+  vec4 groupMax = vec4(minus_infinity());
+  vec4 groupSum = vec4(0.0);
+#define GROW(lane) products[lane] = set_apart(products[lane], poison); groupMax = max(groupMax, products[lane]);
+  FOR_LANES(GROW)
+#define WEIGH(lane) products[lane] = rescaling(products[lane], groupMax); groupSum += products[lane];
+  FOR_LANES(WEIGH)
+#define PACK(lane) uvec4(packHalf2x16(products[lane].xy), packHalf2x16(products[lane].zw), packHalf2x16(products[lane + 1].xy), packHalf2x16(products[lane + 1].zw))
+#define WRITE(four) target[four / 2] = PACK(four); target[four / 2 + 1] = PACK(four + 2);
+  FOR_FOURS(WRITE)
+  groupStatistics[0] = mix(groupMax, vec4(not_a_number()), greaterThan(poison, vec4(0.0)));
+  groupStatistics[1] = groupSum;
+#else
 #define WRITE(lane) target[lane] = products[lane];
   FOR_LANES(WRITE)
+#endif
 }

@@ -1,12 +1,19 @@
 /** Fragment-shader attention in real Chromium: what the contract's table does not ask. */
 import {join} from 'node:path';
 import {describeInPage} from '../harness/browser';
+import type {Explanation, FlashAttentionOptions} from '../../src';
 
 const PAGE = join(__dirname, 'webgl_page.ts');
 const CASES = [
   '7×7', '65×65 causal', '128×217 causal, grouped', 'bias [2,4,5,7]', 'bias [4,1,1]', 'softcap × bias', 'dropout over tiles',
   'long window × causal over tiles', 'everything but dropout, rank 3',
 ]; // prettier-ignore
+
+interface Draws {
+  explained: Explanation;
+  viewports: Array<[x: number, y: number, width: number, height: number]>;
+  scratch: number;
+}
 
 interface Served {
   name: string;
@@ -39,6 +46,35 @@ describeInPage({backend: 'webgl', module: PAGE}, 'fragment shaders', page => {
 
   it('gives the same bits 100 times, forward and backward', async () => {
     expect(await page().call('differingRuns', 100)).toBe(0);
+  });
+
+  it.each<[string, FlashAttentionOptions]>([
+    ['plain', {}],
+    ['causal', {causal: true}],
+    ['float16', {precision: 'float16'}],
+  ])('draws what explain says, and holds that much: %s', async (_, options) => {
+    const [Sq, Sk, H] = [300, 1300, 2];
+    const {explained, viewports, scratch} = await page().call<Draws>('drawsOf', [1, H, Sq, 64], Sk, options);
+    const {rows, keys, block} = explained.tiles;
+    const scores = viewports.filter(([, , , height]) => height === (H * block) / keys);
+    expect(scores.length).toBe(Math.ceil(Sk / block));
+    expect(scores.at(-1)).toEqual([0, 0, Math.ceil(Sq / rows), (H * block) / keys]);
+    expect(scratch / explained.memory.fused).toBeGreaterThan(0.9);
+    expect(scratch / explained.memory.fused).toBeLessThanOrEqual(1.01);
+    const halves = {name: 'fragments in halves', reason: `'precision' is 'float32'`};
+    expect(explained.reasons).toEqual([
+      ...(options.precision ? [] : [halves]),
+      {name: 'composed', reason: `'fragments' serves the call and is preferred`},
+    ]);
+  });
+
+  it('draws causal calls only where they see', async () => {
+    const {viewports, explained} = await page().call<Draws>('drawsOf', [1, 2, 1030, 64], 1030, {causal: true});
+    const {block, keys, rows} = explained.tiles;
+    const widths = viewports.filter(([, , , height]) => height === (2 * block) / keys).map(([, , width]) => width);
+    const tiles = Math.ceil(1030 / rows);
+    expect(widths.length).toBe(Math.ceil(1030 / block));
+    widths.forEach((width, n) => expect(width).toBeCloseTo((tiles * (n + 1)) / widths.length, -1));
   });
 
   it('leaves the context as tfjs had it', async () => {

@@ -2,6 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type {Tensor} from '@tensorflow/tfjs-core';
 import {explain, flashAttention, flashAttentionWithLse, onlineSoftmax} from '../../src';
+import type {FlashAttentionOptions} from '../../src';
 import {forceImplementation} from '../../src/register';
 import {caseNamed} from '../cases';
 import {allowance, expectClose} from '../closeness';
@@ -185,6 +186,40 @@ export async function servedBy(flags: Flags, runs: boolean): Promise<{name: stri
     for (const [flag, value] of before) tf.env().set(flag, value);
     tf.dispose([q, k, v]);
   }
+}
+
+/** The viewports of one call's draws, the textures that it held at its peak, and what `explain` says of the call. */
+export async function drawsOf(shape: number[], keys: number, options: FlashAttentionOptions) {
+  const q = tf.randomNormal(shape);
+  const k = tf.randomNormal([...shape.slice(0, -2), keys, shape[shape.length - 1]]);
+  const explained = explain(q, k, k, options);
+  tf.dispose([tf.neg(q), tf.neg(k)]); // they are on the GPU from here on
+  const gl = context();
+  const viewports: number[][] = [];
+  const drawArrays = gl.drawArrays.bind(gl);
+  gl.drawArrays = (...args) => {
+    viewports.push(Array.from(gl.getParameter(gl.VIEWPORT) as Int32Array));
+    drawArrays(...args);
+  };
+  const backend = tf.backend() as unknown as {numBytesInGPU: number};
+  let bytes = backend.numBytesInGPU;
+  const before = bytes;
+  let peak = bytes;
+  Object.defineProperty(backend, 'numBytesInGPU', {
+    configurable: true,
+    get: () => bytes,
+    set: (value: number) => {
+      bytes = value;
+      peak = Math.max(peak, value);
+    },
+  });
+  const output = flashAttention(q, k, k, options);
+  Object.defineProperty(backend, 'numBytesInGPU', {configurable: true, writable: true, enumerable: true, value: bytes});
+  delete (gl as Partial<typeof gl>).drawArrays;
+  const outputs = output.size + 2 * (output.size / shape[shape.length - 1]); // lse and lseLow
+  await output.data();
+  tf.dispose([q, k, output]);
+  return {explained, viewports, scratch: peak - before - 4 * outputs};
 }
 
 /** tf.profile's kernels and tf.time's answer for one call. */

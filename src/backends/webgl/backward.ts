@@ -77,7 +77,7 @@ function gather(backward: Backward, tileSide: Pair, otherSide: Pair, gradients: 
       const groups = {CHANNEL_GROUPS: call.channelGroups(width), VALUE_TEXELS_STAGED: call.staged(width), FORWARD: 0};
       return {
         weights: backward.tilePass(mode, true),
-        sums: call.pass(accumulate, {TEXELS_PER_GROUP: device.lanes / 4, ...groups}, POSITION),
+        sums: call.pass(accumulate, groups, POSITION),
         emit: call.bare(emit, {...groups, PACKED: Number(packed), ROWS_BEFORE_HEADS: Number(layout === 'BSHD')}, {}),
       };
     });
@@ -122,7 +122,9 @@ function gatherPart(
       if (step.count > 1) sums[1] ??= newSums();
       const to = sums[(step.count - 1 - step.index) % 2];
       const from = sums[(step.count - step.index) % 2];
-      const uniforms = {...call.placeUniforms(part, step), uIsFirst: Number(step.index === 0)};
+      const uniforms = call.placeUniforms(part, step);
+      const [drawnFrom, drawnTo] = step.drawn;
+      const drawnTiles = drawnTo - drawnFrom;
       const textures = stage.texturesOf(step);
       const values = [textures.uOther, textures.uOtherGradient];
       gradients.forEach(({width, values: which}, n) => {
@@ -130,12 +132,12 @@ function gatherPart(
         call.draw(
           passes[n].weights,
           weights.framebuffer,
-          [0, 0, chunk.tiles, chunk.heads * blocks.groups],
+          [drawnFrom - chunk.firstTile, 0, drawnTiles, chunk.heads * blocks.groups],
           uniforms,
           textures,
         );
         call.draw(
-          passes[n].sums, to[n].framebuffer, [chunk.firstTile, chunk.firstHead * groups, chunk.tiles, chunk.heads * groups], uniforms,
+          passes[n].sums, to[n].framebuffer, [drawnFrom, chunk.firstHead * groups, drawnTiles, chunk.heads * groups], uniforms,
           {uWeights: weights, uState: step.index === 0 ? call.noArray() : from[n], uValues: values[which]},
         ); // prettier-ignore
       });

@@ -26,7 +26,7 @@ export function sidesOfBackward(
     rows: tilesOfKeys ? Sk : Sq,
     otherRows: tilesOfKeys ? Sq : Sk,
     texels: widest * (lanes / 4),
-    channelGroups: widest,
+    sumRows: widest,
   };
 }
 
@@ -52,7 +52,7 @@ export class Backward {
     this.q = {...querySide, view: views.q!, width: D, strides: strides.q, factor: scale};
     this.k = {...keySide, view: views.k!, width: D, strides: strides.k};
     this.v = {...keySide, view: views.v!, width: Dv, strides: strides.v};
-    this.dOutput = {...querySide, view: dOutput, width: Dv, strides: strides.output, factor: 1};
+    this.dOutput = {...querySide, view: dOutput, width: Dv, strides: strides.output, factor: 1, isExact: true};
     this.terms = {
       Output: viewTensor(backend, saved.output),
       DOutput: dOutput,

@@ -64,7 +64,7 @@ export function deviceOf(backend: KernelBackend): Device {
 export class Device implements TextureUnits {
   readonly lanes: 4 | 8;
   readonly arrays = new ArrayPool(this);
-  private readonly programs = new Map<string, Program>();
+  private readonly programs = new Map<string, Map<string, Program>>();
   private readonly vertexShader: WebGLShader;
   private readonly vertexArray: WebGLVertexArrayObject;
   private readonly single: WebGLFramebuffer;
@@ -85,10 +85,18 @@ export class Device implements TextureUnits {
     return {textureSize: env().getNumber('WEBGL_MAX_TEXTURE_SIZE'), lanes: this.lanes};
   }
 
-  /** The program of this source; the source, header included, is the key. */
-  program(source: string): Program {
-    let program = this.programs.get(source);
-    if (!program) this.programs.set(source, (program = this.link(source)));
+  /**
+   * The program of a static shader behind a header of its constants, which together are the key: `common`, what stands between
+   * them, follows from both. Whole sources as keys would be put together and hashed for every pass of every call.
+   */
+  program(header: string, common: readonly string[], shader: string): Program {
+    const programs = this.programs.get(shader) ?? new Map<string, Program>();
+    this.programs.set(shader, programs);
+    let program = programs.get(header);
+    if (!program) {
+      const source = ['#version 300 es', header, ...common, shader].join('\n');
+      programs.set(header, (program = this.link(source)));
+    }
     return program;
   }
 

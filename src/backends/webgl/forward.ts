@@ -2,12 +2,11 @@
 import {env} from '@tensorflow/tfjs-core';
 import type {KernelBackend, TensorInfo} from '@tensorflow/tfjs-core';
 import {shapesOf, stridesOf} from '../../../kernels/problem';
-import {planParts, SEGMENTS} from '../../../kernels/webgl/plan';
+import {planParts} from '../../../kernels/webgl/plan';
 import type {Part, Sides} from '../../../kernels/webgl/plan';
 import accumulate from '../../../kernels/webgl/accumulate.frag';
 import emit from '../../../kernels/webgl/emit.frag';
 import lse from '../../../kernels/webgl/lse.frag';
-import merge from '../../../kernels/webgl/merge.frag';
 import statistics from '../../../kernels/webgl/statistics.frag';
 import statisticsCommon from '../../../kernels/webgl/statistics.glsl';
 import tile from '../../../kernels/webgl/tile.frag';
@@ -18,10 +17,13 @@ import {deviceOf} from './device';
 import type {Texture} from './backend';
 import {Call, viewInputs} from './passes';
 import type {Pass, StageSource} from './passes';
-import type {TensorTarget, TextureArray} from './textures';
+import type {TextureArray} from './textures';
 
-/** Layers of statistics: rowMax, rowSum, poison. */
-const STATISTICS = 3;
+const [SCORES_SHADER, STATISTICS_SHADER, SUMS_SHADER] = [tile, statistics, accumulate].map(
+  shader => `${statisticsCommon}\n${shader}`,
+);
+/** What tile.frag writes beside halves: each group's maximum and sum. */
+const GROUP_STATISTICS = 2;
 /** tile.frag's modes. */
 export const MODES = {scores: 0, probabilities: 1, derivatives: 2} as const;
 /** The option tensors that decide which places of the scores are visible by position. */
@@ -31,32 +33,28 @@ export const SCORES = [...POSITION, 'bias', 'mask', 'alibiSlopes', 'querySegment
 
 export function sidesOfForward({B, H, Sq, Sk, D, Dv}: AttentionProblem, lanes: number): Sides {
   const texels = Math.ceil(Math.max(D, Dv) / lanes) * (lanes / 4);
-  return {heads: B * H, rows: Sq, otherRows: Sk, texels, channelGroups: Math.max(SEGMENTS, Math.ceil(Dv / lanes))};
+  return {heads: B * H, rows: Sq, otherRows: Sk, texels, sumRows: Math.ceil(Dv / lanes) + 1};
 }
 
 interface Passes {
   scores: Pass;
   statistics: Pass;
-  merge: Pass;
   sums: Pass;
   output: Pass;
   lse: Pass;
   lseLow: Pass;
 }
 
-interface Sums {
-  statistics: TextureArray;
-  output: TextureArray;
-}
-
-export function forward({problem, inputs}: ForwardCall, kernelBackend: KernelBackend): AttentionResult<TensorInfo> {
+export function forward(
+  {problem, inputs, ignoresLse}: ForwardCall,
+  kernelBackend: KernelBackend,
+): AttentionResult<TensorInfo> {
   const backend = webglBackend(kernelBackend);
   const device = deviceOf(kernelBackend);
   const {B, H, Hkv, Sq, Sk, D, Dv} = problem;
-  const half = problem.precision === 'float16' && device.lanes === 8;
   const sides = sidesOfForward(problem, device.lanes);
   const views = viewInputs(backend, inputs);
-  const call = new Call(device, backend, problem, views, sides, false, half);
+  const call = new Call(device, backend, problem, views, sides, false, problem.precision === 'float16');
   const parts = planParts(sides, device.limits);
   const strides = stridesOf(problem);
   const q: StageSource = {
@@ -75,8 +73,15 @@ export function forward({problem, inputs}: ForwardCall, kernelBackend: KernelBac
     const passes = makePasses(call, packed);
     try {
       for (const part of parts) {
-        const sums = forwardPart(call, passes, part, q, k, v);
-        emitPart(call, passes, part, sums, output, lseTensor, lseLow);
+        const uState = forwardPart(call, passes, part, q, k, v);
+        const uSource = [part.firstRow, part.rows, part.firstHead, part.heads];
+        const size = [H, Sq, Dv] as const;
+        call.fill(passes.output, output, {uTarget: [output.width, ...size], uSource, uFactor: 1}, {uState});
+        if (!ignoresLse) {
+          const uniforms = {uTarget: [lseTensor.width, ...size], uSource};
+          call.fill(passes.lse, lseTensor, uniforms, {uState});
+          call.fill(passes.lseLow, lseLow, uniforms, {uState, uLse: lseTensor});
+        }
         call.release();
       }
     } finally {
@@ -90,39 +95,35 @@ function makePasses(call: Call, packed: boolean): Passes {
   const {D, Dv, layout} = call.problem;
   const value = {CHANNEL_GROUPS: call.channelGroups(Dv), VALUE_TEXELS_STAGED: call.staged(Dv)};
   const key = {TEXELS: call.texels(D), TEXELS_STAGED: call.staged(D)};
+  const sums = {FORWARD: 1, ...value};
   return {
-    scores: call.pass(tile, {MODE: MODES.scores, WITH_CAP: 0, ...key}, SCORES),
-    statistics: call.pass(statisticsCommon + statistics, {SEGMENTS}, [...POSITION, 'sinks']),
-    merge: call.bare(statisticsCommon + merge, {SEGMENTS}, {}),
-    sums: call.pass(
-      statisticsCommon + accumulate,
-      {FORWARD: 1, SEGMENTS, TEXELS_PER_GROUP: call.half ? 1 : call.device.lanes / 4, ...value},
-      POSITION,
-    ),
+    scores: call.pass(SCORES_SHADER, {MODE: MODES.scores, WITH_CAP: 0, ...key}, SCORES),
+    statistics: call.pass(STATISTICS_SHADER, sums, [...POSITION, 'sinks']),
+    sums: call.pass(SUMS_SHADER, sums, [...POSITION, 'sinks']),
     output: call.bare(
       emit,
       {FORWARD: 1, PACKED: Number(packed), ROWS_BEFORE_HEADS: Number(layout === 'BSHD'), ...value},
       {},
     ),
-    lse: call.bare(lse, {LOW_PART: 0}, {}),
-    lseLow: call.bare(lse, {LOW_PART: 1}, {}),
+    lse: call.bare(lse, {LOW_PART: 0, ...value}, {}),
+    lseLow: call.bare(lse, {LOW_PART: 1, ...value}, {}),
   };
 }
 
-function forwardPart(call: Call, passes: Passes, part: Part, q: StageSource, k: StageSource, v: StageSource): Sums {
-  const {problem, blocks, device} = call;
-  const channelGroups = call.channelGroups(problem.Dv);
-  const newSums = (): Sums => ({
-    statistics: call.array(part.tiles, part.heads * SEGMENTS, STATISTICS),
-    output: call.array(part.tiles, part.heads * channelGroups, device.lanes),
-  });
+function forwardPart(call: Call, passes: Passes, part: Part, q: StageSource, k: StageSource, v: StageSource): Texture {
+  const {blocks, device, sides, half} = call;
+  const newSums = (): TextureArray => call.array(part.tiles, part.heads * sides.sumRows, device.lanes);
+  const channelGroups = sides.sumRows - 1;
   const tiles = call.stageTiles(q, part);
-  const sums: Sums[] = [newSums()];
+  const sums = [newSums()];
   let span = -1;
   let keys: Texture | null = null;
   let values: Texture | null = null;
   for (const chunk of call.chunks(part)) {
-    const scores = call.array(chunk.tiles, chunk.heads * blocks.groups, device.lanes);
+    const scoreRows = chunk.heads * blocks.groups;
+    const scores = half
+      ? call.array(chunk.tiles, scoreRows, GROUP_STATISTICS, device.lanes / 2)
+      : call.array(chunk.tiles, scoreRows, device.lanes);
     for (const step of call.steps(part, chunk)) {
       if (step.span !== span) {
         span = step.span;
@@ -131,48 +132,24 @@ function forwardPart(call: Call, passes: Passes, part: Part, q: StageSource, k: 
       }
       // The last step writes sums[0], whatever their number.
       if (step.count > 1) sums[1] ??= newSums();
-      const to = sums[(step.count - 1 - step.index) % 2];
-      const from = sums[(step.count - step.index) % 2];
-      const uniforms = {...call.placeUniforms(part, step), uIsFirst: Number(step.index === 0)};
-      const previous = (array: TextureArray): Texture => (step.index === 0 ? call.noArray() : array);
+      const {framebuffer} = sums[(step.count - 1 - step.index) % 2];
+      const uState = step.index === 0 ? call.noArray() : sums[(step.count - step.index) % 2];
+      const uniforms = call.placeUniforms(part, step);
+      const [x, end] = step.drawn;
+      const width = end - x;
       call.draw(
-        passes.scores, scores.framebuffer, [0, 0, chunk.tiles, chunk.heads * blocks.groups], uniforms, {uTile: tiles, uOther: keys!},
+        passes.scores, scores.framebuffer, [x - chunk.firstTile, 0, width, scoreRows], uniforms, {uTile: tiles, uOther: keys!},
       ); // prettier-ignore
       call.draw(
-        passes.statistics, to.statistics.framebuffer, [chunk.firstTile, chunk.firstHead * SEGMENTS, chunk.tiles, chunk.heads * SEGMENTS],
-        uniforms, {uScores: scores, uState: previous(from?.statistics)},
+        passes.statistics, framebuffer, [x, part.heads * channelGroups + chunk.firstHead, width, chunk.heads], uniforms,
+        {uScores: scores, uGroups: scores, uState},
       ); // prettier-ignore
       call.draw(
-        passes.sums, to.output.framebuffer,
-        [chunk.firstTile, chunk.firstHead * channelGroups, chunk.tiles, chunk.heads * channelGroups],
-        uniforms, {uWeights: scores, uState: previous(from?.output), uStatistics: to.statistics, uStatisticsBefore: previous(from?.statistics), uValues: values!},
+        passes.sums, framebuffer, [x, chunk.firstHead * channelGroups, width, chunk.heads * channelGroups], uniforms,
+        {uWeights: scores.uints ?? scores, uGroups: scores, uValues: values!, uState},
       ); // prettier-ignore
       device.finishStep();
     }
   }
   return sums[0];
-}
-
-function emitPart(
-  call: Call,
-  passes: Passes,
-  part: Part,
-  sums: Sums,
-  output: TensorTarget,
-  lseTensor: TensorTarget,
-  lseLow: TensorTarget,
-): void {
-  const {H, Sq, Dv} = call.problem;
-  const uSource = [part.firstRow, part.rows, part.firstHead, part.heads];
-  const merged = call.array(part.tiles, part.heads, STATISTICS);
-  call.draw(passes.merge, merged.framebuffer, [0, 0, part.tiles, part.heads], {}, {uStatistics: sums.statistics});
-  const statistics = {uStatistics: merged};
-  call.fill(
-    passes.output,
-    output,
-    {uTarget: [output.width, H, Sq, Dv], uSource, uFactor: 1},
-    {...statistics, uState: sums.output},
-  );
-  call.fill(passes.lse, lseTensor, {uTarget: [lseTensor.width, 1, Sq, 1], uSource}, statistics);
-  call.fill(passes.lseLow, lseLow, {uTarget: [lseLow.width, 1, Sq, 1], uSource}, {...statistics, uLse: lseTensor});
 }

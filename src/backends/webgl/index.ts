@@ -1,7 +1,7 @@
 /** Backend `webgl`: fused attention in fragment shaders, on WebGL 2 with float32 render targets. */
 import type {KernelBackend} from '@tensorflow/tfjs-core';
 import type {AttentionProblem} from '../../../kernels/problem';
-import {planBlocks, planChunks, planParts, SEGMENTS, TILE_ROWS, widthReason} from '../../../kernels/webgl/plan';
+import {planBlocks, planChunks, planParts, TILE_ROWS, widthReason} from '../../../kernels/webgl/plan';
 import type {Implementation, Plan} from '../implementation';
 import {backward} from './backward';
 import {contextReason, deviceOf} from './device';
@@ -31,12 +31,20 @@ function plan(problem: AttentionProblem, backend: KernelBackend): Plan {
   const [part] = planParts(sides, limits);
   const [chunk] = planChunks(part, blocks, limits, problem.windowLeft >= 0 && problem.windowRight >= 0);
   const rows = Math.min(blocks.count, blocks.perSpan) * blocks.rows;
+  const half = problem.precision === 'float16';
+  const staged = half ? Math.ceil(Math.max(problem.D, problem.Dv) / 8) : sides.texels; // of the widest row
+  const scores = half ? limits.lanes / 2 + 2 : limits.lanes; // of a tile's group
   const texels =
-    part.heads * part.tiles * TILE_ROWS * sides.texels + // q
-    2 * part.heads * rows * sides.texels + // k and v, at most
-    chunk.heads * chunk.tiles * blocks.groups * limits.lanes + // scores
-    2 * part.heads * part.tiles * (sides.channelGroups * limits.lanes + 3 * SEGMENTS); // sums and statistics, twice
+    part.heads * part.tiles * TILE_ROWS * staged + // q
+    2 * part.heads * rows * staged + // k and v, at most
+    chunk.heads * chunk.tiles * blocks.groups * scores +
+    2 * part.heads * part.tiles * sides.sumRows * limits.lanes; // sums with statistics, twice
   // A block of keys stays in the cache while all rows pass over it: `queries` would say that each tile reads it anew.
   const tiles = {rows: TILE_ROWS, keys: limits.lanes, block: blocks.rows};
-  return {tiles, extraBytes: texels * BYTES_PER_TEXEL, scoresInMainMemory: true};
+  return {
+    tiles,
+    extraBytes: texels * BYTES_PER_TEXEL,
+    scoresInMainMemory: true,
+    passedOver: half ? [] : [{name: 'fragments in halves', reason: `'precision' is '${problem.precision}'`}],
+  };
 }

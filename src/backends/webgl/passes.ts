@@ -7,8 +7,8 @@ import {glslHeader} from '../../../kernels/header';
 import type {Constants} from '../../../kernels/header';
 import {scoresStrides} from '../../../kernels/problem';
 import type {AttentionInputs, AttentionProblem, Strides} from '../../../kernels/problem';
-import {blocksSeen, planBlocks, planChunks, TILE_ROWS} from '../../../kernels/webgl/plan';
-import type {Blocks, Chunk, Part, Sides} from '../../../kernels/webgl/plan';
+import {blockSteps, planBlocks, planChunks, TILE_ROWS} from '../../../kernels/webgl/plan';
+import type {Blocks, BlockStep, Chunk, Part, Sides} from '../../../kernels/webgl/plan';
 import common from '../../../kernels/webgl/common.glsl';
 import options from '../../../kernels/webgl/options.glsl';
 import philox from '../../../kernels/webgl/philox.glsl';
@@ -41,9 +41,8 @@ export interface Pass {
 }
 
 /** One block of one chunk. */
-export interface Step {
+export interface Step extends BlockStep {
   chunk: Chunk;
-  block: number;
   /** Query head within its key head's group, for tiles of keys; else 0. */
   groupHead: number;
   /** The span that the block lies in, and the block's first column in the span's textures. */
@@ -89,6 +88,13 @@ export class Call {
     const {problem} = this;
     const present = needs.filter(name => this.views[name]);
     const has = (name: OptionName): number => Number(present.includes(name));
+    const strides = (shape: AttentionProblem['bias']): number[] => {
+      if (!shape) return [0, 0, 0, 0];
+      const {batch, head, row, key} = scoresStrides(shape);
+      return [batch, head, row, key];
+    };
+    const uBiasStrides = strides(problem.bias);
+    const uMaskStrides = strides(problem.mask);
     const all: Constants = {
       ...constants,
       TILES_OF_KEYS: Number(this.tilesOfKeys),
@@ -96,6 +102,8 @@ export class Call {
       HAS_OFFSETS: has('queryOffset'),
       HAS_BIAS: has('bias'),
       HAS_MASK: has('mask'),
+      BIAS_ROWS: Math.sign(uBiasStrides[2]),
+      MASK_ROWS: Math.sign(uMaskStrides[2]),
       HAS_ALIBI: has('alibiSlopes'),
       HAS_SEGMENTS: has('keySegments'),
       HAS_SINKS: has('sinks'),
@@ -103,21 +111,16 @@ export class Call {
       HAS_DROPOUT: Number(problem.dropout > 0),
       ONE_COPY: Number(problem.softcap > 0 || problem.dropout > 0 || LONG_CODE.some(name => present.includes(name))),
     };
-    const parts = [places, problem.dropout > 0 ? philox : '', options, shader];
+    const parts = [places, problem.dropout > 0 ? philox : '', options];
     const optional = Object.fromEntries(present.map(name => [READ_AS[name], this.views[name]!]));
-    const pass = this.bare(parts.join('\n'), all, {...optional, ...reads});
-    const strides = (shape: AttentionProblem['bias']): number[] => {
-      if (!shape) return [0, 0, 0, 0];
-      const {batch, head, row, key} = scoresStrides(shape);
-      return [batch, head, row, key];
-    };
+    const pass = this.bare(shader, all, {...optional, ...reads}, parts);
     Object.assign(pass.uniforms, {
       uLanes: this.device.lanes,
       uSizes: [problem.H, problem.Sq, problem.Sk, 0],
       uWindow: [problem.windowLeft, problem.windowRight, problem.queryOffset],
       uSoftcap: problem.softcap,
-      uBiasStrides: strides(problem.bias),
-      uMaskStrides: strides(problem.mask),
+      uBiasStrides,
+      uMaskStrides,
       uSlopesPerBatch: problem.alibi === 'perBatchAndHead' ? problem.H : 0,
       uSeed: problem.seed,
       uDropBelow: Math.floor(problem.dropout * 2 ** 32),
@@ -127,7 +130,7 @@ export class Call {
   }
 
   /** A pass that knows nothing of the scores. */
-  bare(shader: string, constants: Constants, reads: Reads): Pass {
+  bare(shader: string, constants: Constants, reads: Reads, parts: readonly string[] = []): Pass {
     const header = glslHeader({LANES: this.device.lanes, HALF: Number(this.half), ...constants});
     const entries = Object.entries(reads);
     const loads = entries.map(([name, {packed}]) => {
@@ -135,7 +138,7 @@ export class Call {
       return `#define LOAD_${snake(name)} load_${kind}\n#define LOAD_FOUR_${snake(name)} load_four_${kind}\n`;
     });
     return {
-      program: this.device.program(`#version 300 es\n${header}${loads.join('')}${common}\n${shader}`),
+      program: this.device.program(header + loads.join(''), [common, ...parts], shader),
       uniforms: Object.fromEntries(entries.map(([name, {shape}]) => [`u${name}Shape`, shape])),
       textures: Object.fromEntries(entries.map(([name, view]) => [`u${name}`, view])),
     };
@@ -156,9 +159,9 @@ export class Call {
     this.draw(pass, target, [0, 0, target.width, target.height], uniforms, textures);
   }
 
-  array(width: number, height: number, layers: number, uints = false): TextureArray {
+  array(width: number, height: number, layers: number, uintLayers = 0): TextureArray {
     const {backend, device} = this;
-    const array = device.arrays.acquire(backend, width, height, layers, uints);
+    const array = device.arrays.acquire(backend, width, height, layers, uintLayers);
     this.scratch.push(() => device.arrays.release(backend, array));
     return array;
   }
@@ -210,14 +213,19 @@ export class Call {
   }
 
   private stageRows(source: StageSource, {count, lanes, firstRow, columns}: RowOrder, heads: HeadRange): Texture {
-    const {view, rows, width, strides, headsPerBatch, factor, stopAtLengths} = source;
+    const {view, rows, width, strides, headsPerBatch, factor, stopAtLengths, isExact} = source;
     const reads: Reads = {Source: view};
     const lengths = stopAtLengths ? this.views.keyLengths : undefined;
     if (lengths) reads.Lengths = lengths;
     const staged = this.staged(width);
-    const pass = this.bare(stage, {WIDTH: width, TEXELS_STAGED: staged, HAS_LENGTHS: Number(Boolean(lengths))}, reads);
+    const rounded = this.problem.precision === 'float16' && !isExact;
+    const pass = this.bare(
+      stage,
+      {WIDTH: width, TEXELS_STAGED: staged, HAS_LENGTHS: Number(Boolean(lengths)), ROUNDED: Number(rounded)},
+      reads,
+    );
     const target = this.half
-      ? this.array(columns, heads.count * staged, 1, true)
+      ? this.array(columns, heads.count * staged, 0, 1)
       : this.staging(columns, heads.count * staged);
     this.draw(pass, 'framebuffer' in target ? target.framebuffer : target, [0, 0, columns, heads.count * staged], {
       uStrides: [strides.batch, strides.head, strides.row],
@@ -228,20 +236,14 @@ export class Call {
     return target;
   }
 
-  /** The steps of one chunk, in order; at least one, so that every sum gets its first value. */
+  /** The steps of one chunk, in order. */
   steps(part: Part, chunk: Chunk): Step[] {
     const {problem, blocks, tilesOfKeys} = this;
-    const firstRow = part.firstRow + chunk.firstTile * TILE_ROWS;
-    const rows = Math.min(chunk.tiles * TILE_ROWS, this.sides.rows - firstRow);
-    let [from, to] = blocksSeen(problem, tilesOfKeys, firstRow, rows, blocks);
-    if (from >= to) [from, to] = [0, 1];
     const groupHeads = tilesOfKeys ? problem.H / problem.Hkv : 1;
-    const count = (to - from) * groupHeads;
-    return Array.from({length: count}, (_, index) => {
-      const block = from + (index % (to - from));
-      const span = Math.floor(block / blocks.perSpan);
-      const spanX = (block - span * blocks.perSpan) * blocks.rows;
-      return {chunk, block, groupHead: Math.floor(index / (to - from)), span, spanX, index, count};
+    return blockSteps(problem, tilesOfKeys, part, chunk, blocks, groupHeads).map((step, index, {length: count}) => {
+      const span = Math.floor(step.block / blocks.perSpan);
+      const spanX = (step.block - span * blocks.perSpan) * blocks.rows;
+      return {...step, chunk, groupHead: Math.floor((index * groupHeads) / count), span, spanX, index, count};
     });
   }
 
@@ -265,7 +267,8 @@ export class Call {
   placeUniforms(part: Part, step: Step): UniformValues {
     const group = this.problem.H / this.problem.Hkv;
     return {
-      uPart: [part.tiles, part.firstRow, part.firstHead, 0],
+      uPart: [part.tiles, part.firstRow, part.firstHead, part.heads],
+      uStarted: step.started,
       uChunk: [step.chunk.firstTile, step.chunk.firstHead, this.blocks.groups, step.block * this.blocks.rows],
       uQueryHead: this.tilesOfKeys ? [group, step.groupHead] : [1, 0],
       uOtherSide: this.tilesOfKeys
@@ -300,6 +303,8 @@ export interface StageSource {
   factor: number;
   /** Rows are keys: those at or after keyLengths count as 0. */
   stopAtLengths: boolean;
+  /** Never rounded to halves. */
+  isExact?: true;
 }
 
 /** The inputs as shaders read them; uploads what is on the host, so it must come before any draw. */

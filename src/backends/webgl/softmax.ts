@@ -18,23 +18,23 @@ export function onlineSoftmax(logits: TensorInfo, kernelBackend: KernelBackend):
   const view = viewTensor(backend, logits);
   const packed = env().getBool('WEBGL_PACK');
   const {segments, perSegment, width, height} = planSoftmax(rows, classes, device.limits);
-  const source = (shader: string): string =>
-    `#version 300 es\n${glslHeader({LANES: device.lanes, HALF: 0, PACKED: Number(packed)})}` +
-    `#define LOAD_LOGITS ${view.packed ? 'load_packed' : 'load_unpacked'}\n${common}\n${shader}`;
+  const header =
+    glslHeader({LANES: device.lanes, HALF: 0, PACKED: Number(packed)}) +
+    `#define LOAD_LOGITS ${view.packed ? 'load_packed' : 'load_unpacked'}\n`;
   return device.run(backend, 'OnlineSoftmax', () => {
     const output = newTensor(device, backend, logits.shape, packed);
     const sums = newStaging(device, backend, width, height);
     const uniforms = {uSizes: [rows, classes, segments, perSegment], uLogitsShape: view.shape};
     const widths = {uWidth: width, uWidths: [width, output.width]};
     device.draw(
-      device.program(source(statistics)),
+      device.program(header, [common], statistics),
       sums,
       [0, 0, width, height],
       {...uniforms, ...widths},
       {uLogits: view},
     );
     device.draw(
-      device.program(source(normalise)), output, [0, 0, output.width, output.height],
+      device.program(header, [common], normalise), output, [0, 0, output.width, output.height],
       {...uniforms, ...widths}, {uLogits: view, uStatistics: sums},
     ); // prettier-ignore
     backend.disposeIntermediateTensorInfo(sums.info);

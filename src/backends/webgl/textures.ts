@@ -61,8 +61,9 @@ function placed(device: TextureUnits, backend: Backend, {dataId}: TensorInfo) {
   return {texture: texture!.texture, target: backend.gpgpu.gl.TEXTURE_2D, width, height};
 }
 
-/** A texture array as render target and source. */
+/** A texture array as render target and source; `uints` is one more beside it, whose layers are the first targets. */
 export interface TextureArray extends Texture {
+  uints: Texture | null;
   framebuffer: WebGLFramebuffer;
   bytes: number;
   key: string;
@@ -83,12 +84,12 @@ export class ArrayPool {
 
   constructor(private readonly device: TextureUnits) {}
 
-  /** @param uints true: RGBA32UI (eight halves per texel); false: RGBA32F. */
-  acquire(backend: Backend, width: number, height: number, layers: number, uints = false): TextureArray {
-    const key = `${width} ${height} ${layers} ${uints}`;
+  /** RGBA32F in `layers`, RGBA32UI (eight halves per texel) in `uintLayers`. */
+  acquire(backend: Backend, width: number, height: number, layers: number, uintLayers: number): TextureArray {
+    const key = `${width} ${height} ${layers} ${uintLayers}`;
     const found = this.free.findIndex(array => array.key === key);
     const counts = countsOf(backend);
-    const array = found >= 0 ? this.free.splice(found, 1)[0] : this.create(key, width, height, layers, uints);
+    const array = found >= 0 ? this.free.splice(found, 1)[0] : this.create(key, width, height, layers, uintLayers);
     if (found >= 0) counts._numBytesFree -= array.bytes;
     else counts._numBytesAllocated += array.bytes;
     backend.numBytesInGPU += array.bytes;
@@ -107,30 +108,40 @@ export class ArrayPool {
       this.destroy(counts, this.free.shift()!);
   }
 
-  private create(key: string, width: number, height: number, layers: number, uints: boolean): TextureArray {
+  private create(key: string, width: number, height: number, layers: number, uintLayers: number): TextureArray {
     const {gl} = this.device;
     const target = gl.TEXTURE_2D_ARRAY;
-    const texture = gl.createTexture();
-    this.device.useSpareUnit();
-    gl.bindTexture(target, texture);
-    gl.texParameteri(target, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
-    gl.texParameteri(target, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
-    gl.texStorage3D(target, 1, uints ? gl.RGBA32UI : gl.RGBA32F, width, height, layers);
-    gl.bindTexture(target, null);
     const framebuffer = gl.createFramebuffer();
     gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
-    const attachments = Array.from({length: layers}, (_, layer) => gl.COLOR_ATTACHMENT0 + layer);
-    attachments.forEach((attachment, layer) =>
-      gl.framebufferTextureLayer(gl.FRAMEBUFFER, attachment, texture, 0, layer),
-    );
+    this.device.useSpareUnit();
+    const attachments: number[] = [];
+    const attach = (format: number, count: number): Texture | null => {
+      if (count === 0) return null;
+      const texture = gl.createTexture();
+      gl.bindTexture(target, texture);
+      gl.texParameteri(target, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+      gl.texParameteri(target, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+      gl.texStorage3D(target, 1, format, width, height, count);
+      gl.bindTexture(target, null);
+      for (let layer = 0; layer < count; layer++) {
+        const attachment = gl.COLOR_ATTACHMENT0 + attachments.length;
+        gl.framebufferTextureLayer(gl.FRAMEBUFFER, attachment, texture, 0, layer);
+        attachments.push(attachment);
+      }
+      return {texture, target};
+    };
+    const uints = attach(gl.RGBA32UI, uintLayers);
+    const floats = attach(gl.RGBA32F, layers);
     gl.drawBuffers(attachments);
-    return {texture, target, framebuffer, bytes: width * height * layers * BYTES_PER_TEXEL, key};
+    const bytes = width * height * attachments.length * BYTES_PER_TEXEL;
+    return {...(floats ?? uints)!, uints, framebuffer, bytes, key};
   }
 
   private destroy(counts: TextureCounts, array: TextureArray): void {
     const {gl} = this.device;
     gl.deleteFramebuffer(array.framebuffer);
     gl.deleteTexture(array.texture);
+    if (array.uints) gl.deleteTexture(array.uints.texture);
     counts._numBytesAllocated -= array.bytes;
     counts._numBytesFree -= array.bytes;
   }
