@@ -31,17 +31,17 @@ float load_unpacked(sampler2D values, ivec4 shape, int index) {
   return texelFetch(values, ivec2(at % shape.x, at / shape.x), 0).x;
 }
 
-// A tfjs tensor with 2 × 2 values per texel; shape = (texture width, –, rows, columns).
-float load_packed(sampler2D values, ivec4 shape, int index) {
-  int column = index % shape.w;
-  int flatRow = index / shape.w;
-  int row = flatRow % shape.z;
-  int texelColumns = (shape.w + 1) >> 1;
-  int texelRows = (shape.z + 1) >> 1;
-  int at = ((flatRow / shape.z) * texelRows + (row >> 1)) * texelColumns + (column >> 1);
+// A tfjs tensor with 2 × 2 values per texel; shape = (texture width, –, rows, columns), place = (matrix, row, column).
+float load_place(sampler2D values, ivec4 shape, ivec3 place) {
+  int at = (place.x * ((shape.z + 1) >> 1) + (place.y >> 1)) * ((shape.w + 1) >> 1) + (place.z >> 1);
   vec4 texel = texelFetch(values, ivec2(at % shape.x, at / shape.x), 0);
-  vec2 pair = (row & 1) == 0 ? texel.xy : texel.zw;
-  return (column & 1) == 0 ? pair.x : pair.y;
+  vec2 pair = (place.y & 1) == 0 ? texel.xy : texel.zw;
+  return (place.z & 1) == 0 ? pair.x : pair.y;
+}
+
+float load_packed(sampler2D values, ivec4 shape, int index) {
+  int flatRow = index / shape.w;
+  return load_place(values, shape, ivec3(flatRow / shape.z, flatRow % shape.z, index % shape.w));
 }
 
 // Four values in a row, addressed once.

@@ -1,17 +1,18 @@
-// What the options make of one score: softcap → bias and ALiBi → visibility, as contract.md orders. Hidden is −∞. BIAS_ROWS
-// and MASK_ROWS are 0 where all rows are alike, so that compilers see one address for the rows of a tile.
+// What the options make of one score: softcap → bias and ALiBi → visibility, as contract.md orders. Hidden is −∞. BIAS_…
+// and MASK_ROWS and …_COLUMNS are 0 where all are alike, so that compilers see one address for the rows of a tile; …_IN_PLACE: the
+// texture has the tensor's own rows and columns, so that a place needs no division by them.
 #if HAS_SOFTCAP
 uniform float uSoftcap;
 #endif
 #if HAS_BIAS
 uniform sampler2D uBias;
 uniform ivec4 uBiasShape;
-uniform ivec4 uBiasStrides; // elements per batch, head, query, key; 0 where broadcast
+uniform ivec4 uBiasSizes; // matrices per batch and head, 0 where broadcast; rows and columns
 #endif
 #if HAS_MASK
 uniform sampler2D uMask;
 uniform ivec4 uMaskShape;
-uniform ivec4 uMaskStrides;
+uniform ivec4 uMaskSizes;
 #endif
 #if HAS_ALIBI
 uniform sampler2D uSlopes;
@@ -48,8 +49,12 @@ vec2 score_with_options(float product, Place place, int i, int j) {
   if (!visible) return vec2(minus_infinity(), 0.0); // no read outside of the tensors
 #endif
 #if HAS_BIAS
-  ivec4 biasAt = uBiasStrides * ivec4(place.b, place.h, BIAS_ROWS * i, j);
-  float bias = LOAD_BIAS(uBias, uBiasShape, biasAt.x + biasAt.y + biasAt.z + biasAt.w);
+  ivec3 biasAt = ivec3(uBiasSizes.x * place.b + uBiasSizes.y * place.h, BIAS_ROWS * i, BIAS_COLUMNS * j);
+#if BIAS_IN_PLACE
+  float bias = load_place(uBias, uBiasShape, biasAt);
+#else
+  float bias = LOAD_BIAS(uBias, uBiasShape, (biasAt.x * uBiasSizes.z + biasAt.y) * uBiasSizes.w + biasAt.z);
+#endif
   visible = visible && floatBitsToUint(bias) != MINUS_INFINITY_BITS;
   score.x += bias;
 #endif
@@ -58,8 +63,13 @@ vec2 score_with_options(float product, Place place, int i, int j) {
   score.x -= slope * float(abs(i + place.offset - j));
 #endif
 #if HAS_MASK
-  ivec4 maskAt = uMaskStrides * ivec4(place.b, place.h, MASK_ROWS * i, j);
-  visible = visible && LOAD_MASK(uMask, uMaskShape, maskAt.x + maskAt.y + maskAt.z + maskAt.w) != 0.0;
+  ivec3 maskAt = ivec3(uMaskSizes.x * place.b + uMaskSizes.y * place.h, MASK_ROWS * i, MASK_COLUMNS * j);
+#if MASK_IN_PLACE
+  float mask = load_place(uMask, uMaskShape, maskAt);
+#else
+  float mask = LOAD_MASK(uMask, uMaskShape, (maskAt.x * uMaskSizes.z + maskAt.y) * uMaskSizes.w + maskAt.z);
+#endif
+  visible = visible && mask != 0.0;
 #endif
 #if HAS_SEGMENTS
   float querySegment = LOAD_QUERY_SEGMENTS(uQuerySegments, uQuerySegmentsShape, place.b * uSizes.y + i);

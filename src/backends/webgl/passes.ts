@@ -5,7 +5,6 @@
 import type {TensorInfo} from '@tensorflow/tfjs-core';
 import {glslHeader} from '../../../kernels/header';
 import type {Constants} from '../../../kernels/header';
-import {scoresStrides} from '../../../kernels/problem';
 import type {AttentionInputs, AttentionProblem, Strides} from '../../../kernels/problem';
 import {blockSteps, planBlocks, planChunks, TILE_ROWS} from '../../../kernels/webgl/plan';
 import type {Blocks, BlockStep, Chunk, Part, Sides} from '../../../kernels/webgl/plan';
@@ -88,13 +87,6 @@ export class Call {
     const {problem} = this;
     const present = needs.filter(name => this.views[name]);
     const has = (name: OptionName): number => Number(present.includes(name));
-    const strides = (shape: AttentionProblem['bias']): number[] => {
-      if (!shape) return [0, 0, 0, 0];
-      const {batch, head, row, key} = scoresStrides(shape);
-      return [batch, head, row, key];
-    };
-    const uBiasStrides = strides(problem.bias);
-    const uMaskStrides = strides(problem.mask);
     const all: Constants = {
       ...constants,
       TILES_OF_KEYS: Number(this.tilesOfKeys),
@@ -102,8 +94,8 @@ export class Call {
       HAS_OFFSETS: has('queryOffset'),
       HAS_BIAS: has('bias'),
       HAS_MASK: has('mask'),
-      BIAS_ROWS: Math.sign(uBiasStrides[2]),
-      MASK_ROWS: Math.sign(uMaskStrides[2]),
+      ...this.placing('bias'),
+      ...this.placing('mask'),
       HAS_ALIBI: has('alibiSlopes'),
       HAS_SEGMENTS: has('keySegments'),
       HAS_SINKS: has('sinks'),
@@ -119,14 +111,27 @@ export class Call {
       uSizes: [problem.H, problem.Sq, problem.Sk, 0],
       uWindow: [problem.windowLeft, problem.windowRight, problem.queryOffset],
       uSoftcap: problem.softcap,
-      uBiasStrides,
-      uMaskStrides,
+      uBiasSizes: sizesOf(problem.bias),
+      uMaskSizes: sizesOf(problem.mask),
       uSlopesPerBatch: problem.alibi === 'perBatchAndHead' ? problem.H : 0,
       uSeed: problem.seed,
       uDropBelow: Math.floor(problem.dropout * 2 ** 32),
       uKeptScale: 1 / (1 - problem.dropout),
     });
     return pass;
+  }
+
+  /** See options.glsl. */
+  private placing(name: 'bias' | 'mask'): Constants {
+    const [, , rows = 0, columns = 0] = this.problem[name] ?? [];
+    const view = this.views[name];
+    const isInPlace = view?.packed && view.shape[2] === rows && view.shape[3] === columns;
+    const prefix = READ_AS[name].toUpperCase();
+    return {
+      [`${prefix}_ROWS`]: Number(rows > 1),
+      [`${prefix}_COLUMNS`]: Number(columns > 1),
+      [`${prefix}_IN_PLACE`]: Number(isInPlace ?? false),
+    };
   }
 
   /** A pass that knows nothing of the scores. */
@@ -314,6 +319,13 @@ export function viewInputs(
 ): Partial<Record<keyof typeof inputs, TensorView>> {
   const present = Object.entries(inputs).filter(([, info]) => info !== undefined) as Array<[string, TensorInfo]>;
   return Object.fromEntries(present.map(([name, info]) => [name, viewTensor(backend, info)]));
+}
+
+/** Matrices per batch and head of what broadcasts to the scores, 0 where it does; rows and columns of each. */
+function sizesOf(shape: AttentionProblem['bias']): number[] {
+  if (!shape) return [0, 0, 0, 0];
+  const [batches, heads, rows, columns] = shape;
+  return [batches > 1 ? heads : 0, heads > 1 ? 1 : 0, rows, columns];
 }
 
 function snake(name: string): string {
