@@ -44,39 +44,26 @@ float load_packed(sampler2D values, ivec4 shape, int index) {
   return load_place(values, shape, ivec3(flatRow / shape.z, flatRow % shape.z, index % shape.w));
 }
 
-// Four values in a row, addressed once.
+// Four values in a row, addressed once where they lie together.
+#define ONE_BY_ONE(load) \
+  vec4(load(values, shape, index), load(values, shape, index + 1), load(values, shape, index + 2), load(values, shape, index + 3))
 vec4 load_four_unpacked(sampler2D values, ivec4 shape, int index) {
   int at = index + shape.y;
   int y = at / shape.x;
   int x = at - y * shape.x;
-  ivec4 xs = x + ivec4(0, 1, 2, 3);
-  ivec4 ys = ivec4(y);
-  for (int c = 1; c < 4; c++) {
-    if (xs[c] >= shape.x) {
-      int rows = xs[c] / shape.x; // more than one in a texture narrower than 4
-      xs[c] -= rows * shape.x;
-      ys[c] += rows;
-    }
-  }
+  if (x + 3 >= shape.x) return ONE_BY_ONE(load_unpacked);
   return vec4(
-    texelFetch(values, ivec2(xs.x, ys.x), 0).x,
-    texelFetch(values, ivec2(xs.y, ys.y), 0).x,
-    texelFetch(values, ivec2(xs.z, ys.z), 0).x,
-    texelFetch(values, ivec2(xs.w, ys.w), 0).x
+    texelFetch(values, ivec2(x, y), 0).x,
+    texelFetch(values, ivec2(x + 1, y), 0).x,
+    texelFetch(values, ivec2(x + 2, y), 0).x,
+    texelFetch(values, ivec2(x + 3, y), 0).x
   );
 }
 
 vec4 load_four_packed(sampler2D values, ivec4 shape, int index) {
   int flatRow = index / shape.w;
   int column = index - flatRow * shape.w;
-  if ((column & 1) == 1 || column + 3 >= shape.w) {
-    return vec4(
-      load_packed(values, shape, index),
-      load_packed(values, shape, index + 1),
-      load_packed(values, shape, index + 2),
-      load_packed(values, shape, index + 3)
-    );
-  }
+  if ((column & 1) == 1 || column + 3 >= shape.w) return ONE_BY_ONE(load_packed);
   int batch = flatRow / shape.z;
   int row = flatRow - batch * shape.z;
   int at = (batch * ((shape.z + 1) >> 1) + (row >> 1)) * ((shape.w + 1) >> 1) + (column >> 1);
@@ -100,12 +87,16 @@ vec4 load_four_packed(sampler2D values, ivec4 shape, int index) {
 #define FOR_FOURS(STEP) STEP(0)
 #endif
 
+uvec4 pack(vec4 low, vec4 high) {
+  return uvec4(packHalf2x16(low.xy), packHalf2x16(low.zw), packHalf2x16(high.xy), packHalf2x16(high.zw));
+}
+
 // Rows of tensors staged by stage.frag: 4 float32 or, where HALF, 8 float16 per texel.
+#define LOW(texel) vec4(unpackHalf2x16(texel.x), unpackHalf2x16(texel.y))
+#define HIGH(texel) vec4(unpackHalf2x16(texel.z), unpackHalf2x16(texel.w))
 #if HALF
 #define STAGED usampler2DArray
 #define FETCH(values, x, y) texelFetch(values, ivec3(x, y, 0), 0)
-#define LOW(texel) vec4(unpackHalf2x16(texel.x), unpackHalf2x16(texel.y))
-#define HIGH(texel) vec4(unpackHalf2x16(texel.z), unpackHalf2x16(texel.w))
 #else
 #define STAGED sampler2D
 #define FETCH(values, x, y) texelFetch(values, ivec2(x, y), 0)

@@ -5,25 +5,13 @@
 uniform float uSoftcap;
 #endif
 #if HAS_BIAS
-uniform sampler2D uBias;
-uniform ivec4 uBiasShape;
 uniform ivec4 uBiasSizes; // matrices per batch and head, 0 where broadcast; rows and columns
 #endif
 #if HAS_MASK
-uniform sampler2D uMask;
-uniform ivec4 uMaskShape;
 uniform ivec4 uMaskSizes;
 #endif
 #if HAS_ALIBI
-uniform sampler2D uSlopes;
-uniform ivec4 uSlopesShape;
 uniform int uSlopesPerBatch; // 0 or H
-#endif
-#if HAS_SEGMENTS
-uniform sampler2D uQuerySegments;
-uniform sampler2D uKeySegments;
-uniform ivec4 uQuerySegmentsShape;
-uniform ivec4 uKeySegmentsShape;
 #endif
 
 // tanh with float32's relative error near 0, where exp-based forms lose it, and without overflow far away.
@@ -50,30 +38,22 @@ vec2 score_with_options(float product, Place place, int i, int j) {
 #endif
 #if HAS_BIAS
   ivec3 biasAt = ivec3(uBiasSizes.x * place.b + uBiasSizes.y * place.h, BIAS_ROWS * i, BIAS_COLUMNS * j);
-#if BIAS_IN_PLACE
-  float bias = load_place(uBias, uBiasShape, biasAt);
-#else
-  float bias = LOAD_BIAS(uBias, uBiasShape, (biasAt.x * uBiasSizes.z + biasAt.y) * uBiasSizes.w + biasAt.z);
-#endif
+  float bias = BIAS_IN_PLACE == 1 ? load_place(uBias, uBiasShape, biasAt) : LOAD_BIAS((biasAt.x * uBiasSizes.z + biasAt.y) * uBiasSizes.w + biasAt.z);
   visible = visible && floatBitsToUint(bias) != MINUS_INFINITY_BITS;
   score.x += bias;
 #endif
 #if HAS_ALIBI
-  float slope = LOAD_SLOPES(uSlopes, uSlopesShape, place.b * uSlopesPerBatch + place.h);
+  float slope = LOAD_SLOPES(place.b * uSlopesPerBatch + place.h);
   score.x -= slope * float(abs(i + place.offset - j));
 #endif
 #if HAS_MASK
   ivec3 maskAt = ivec3(uMaskSizes.x * place.b + uMaskSizes.y * place.h, MASK_ROWS * i, MASK_COLUMNS * j);
-#if MASK_IN_PLACE
-  float mask = load_place(uMask, uMaskShape, maskAt);
-#else
-  float mask = LOAD_MASK(uMask, uMaskShape, (maskAt.x * uMaskSizes.z + maskAt.y) * uMaskSizes.w + maskAt.z);
-#endif
+  float mask = MASK_IN_PLACE == 1 ? load_place(uMask, uMaskShape, maskAt) : LOAD_MASK((maskAt.x * uMaskSizes.z + maskAt.y) * uMaskSizes.w + maskAt.z);
   visible = visible && mask != 0.0;
 #endif
 #if HAS_SEGMENTS
-  float querySegment = LOAD_QUERY_SEGMENTS(uQuerySegments, uQuerySegmentsShape, place.b * uSizes.y + i);
-  float keySegment = LOAD_KEY_SEGMENTS(uKeySegments, uKeySegmentsShape, place.b * uSizes.z + j);
+  float querySegment = LOAD_QUERY_SEGMENTS(place.b * uSizes.y + i);
+  float keySegment = LOAD_KEY_SEGMENTS(place.b * uSizes.z + j);
   visible = visible && querySegment == keySegment;
 #endif
   return visible ? score : vec2(minus_infinity(), 0.0);

@@ -6,14 +6,6 @@ uniform ivec4 uPart; // tiles in a row of the part's textures, first tile row, f
 uniform ivec4 uChunk; // first tile and first head of the chunk in the part, groups per block, first row of the block
 uniform ivec2 uStarted; // tiles of the part, from and to, that hold sums of earlier blocks
 uniform ivec2 uQueryHead; // query head (of all batches) = tile head · x + y
-#if HAS_LENGTHS
-uniform sampler2D uLengths;
-uniform ivec4 uLengthsShape;
-#endif
-#if HAS_OFFSETS
-uniform sampler2D uOffsets;
-uniform ivec4 uOffsetsShape;
-#endif
 
 struct Place {
   int b;
@@ -33,10 +25,10 @@ Place place_of(int tile, int headInPart) {
   place.keys = uSizes.z;
 #if HAS_OFFSETS
   // Clamped like the option that is a number: sums with window and positions stay inside int32.
-  place.offset = int(clamp(LOAD_OFFSETS(uOffsets, uOffsetsShape, place.b), -1073741824.0, 1073741824.0));
+  place.offset = int(clamp(LOAD_OFFSETS(place.b), -1073741824.0, 1073741824.0));
 #endif
 #if HAS_LENGTHS
-  place.keys = int(clamp(LOAD_LENGTHS(uLengths, uLengthsShape, place.b), 0.0, float(uSizes.z)));
+  place.keys = int(clamp(LOAD_LENGTHS(place.b), 0.0, float(uSizes.z)));
 #endif
   return place;
 }

@@ -1,21 +1,9 @@
 // What the backward pass needs of each query: lse, exp(−lseLow) and delta − dLse, delta = Σ dO ∘ O (FlashAttention-2,
 // Algorithm 2). In the order of stage.frag, one texel per row; FOR_SINKS: as a tensor [B, H, Sq] of the sink's gradient per row.
-uniform sampler2D uOutput;
-uniform sampler2D uDOutput;
-uniform sampler2D uLse;
-uniform sampler2D uLseLow;
-uniform sampler2D uDLse;
-uniform ivec4 uOutputShape;
-uniform ivec4 uDOutputShape;
-uniform ivec4 uLseShape;
-uniform ivec4 uLseLowShape;
-uniform ivec4 uDLseShape;
 uniform ivec3 uStrides;
 uniform ivec4 uRows; // as in stage.frag
 uniform ivec3 uHeads;
 #if FOR_SINKS
-uniform sampler2D uSinks;
-uniform ivec4 uSinksShape;
 uniform int uWidth; // of the tensor's texture
 #endif
 layout(location = 0) out vec4 target;
@@ -41,14 +29,14 @@ void main() {
   int base = b * uStrides.x + (head - b * uHeads.z) * uStrides.y + row * uStrides.z;
   float delta = 0.0;
   for (int c = 0; c < WIDTH; c++) {
-    delta += LOAD_D_OUTPUT(uDOutput, uDOutputShape, base + c) * LOAD_OUTPUT(uOutput, uOutputShape, base + c);
+    delta += LOAD_D_OUTPUT(base + c) * LOAD_OUTPUT(base + c);
   }
   int flatRow = head * uRows.w + row;
-  float lse = LOAD_LSE(uLse, uLseShape, flatRow);
-  float scale = exp(-LOAD_LSE_LOW(uLseLow, uLseLowShape, flatRow));
-  float term = delta - LOAD_D_LSE(uDLse, uDLseShape, flatRow);
+  float lse = LOAD_LSE(flatRow);
+  float scale = exp(-LOAD_LSE_LOW(flatRow));
+  float term = delta - LOAD_D_LSE(flatRow);
 #if FOR_SINKS
-  float sink = LOAD_SINKS(uSinks, uSinksShape, head - b * uHeads.z);
+  float sink = LOAD_SINKS(head - b * uHeads.z);
   bool absent = floatBitsToUint(sink) == MINUS_INFINITY_BITS;
   target = vec4(absent ? 0.0 : -exp(sink - lse) * scale * term, 0.0, 0.0, 0.0);
 #else

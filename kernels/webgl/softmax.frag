@@ -1,7 +1,5 @@
 // Online softmax (Milakov and Gimelshein 2018, Algorithm 3), second of two passes: the segments' statistics are merged, in
 // order, and the row normalised. A row without a finite logit is NaN.
-uniform sampler2D uLogits;
-uniform ivec4 uLogitsShape;
 uniform sampler2D uStatistics;
 uniform ivec4 uSizes; // as in the first pass
 uniform ivec2 uWidths; // of the statistics and of the target's texture
@@ -29,7 +27,7 @@ vec2 merged(int row) {
 float value(vec2 statistics, int row, int c) {
   if (is_nan(statistics.y)) return not_a_number();
   if (c >= uSizes.y) return 0.0;
-  float x = LOAD_LOGITS(uLogits, uLogitsShape, row * uSizes.y + c);
+  float x = LOAD_LOGITS(row * uSizes.y + c);
   return floatBitsToUint(x) == MINUS_INFINITY_BITS ? 0.0 : exp(x - statistics.x) / statistics.y;
 }
 

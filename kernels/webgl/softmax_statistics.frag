@@ -1,6 +1,4 @@
 // Online softmax (Milakov and Gimelshein 2018, Algorithm 3), first of two passes: maximum and sum of one segment of a row.
-uniform sampler2D uLogits;
-uniform ivec4 uLogitsShape;
 uniform ivec4 uSizes; // rows, classes, segments per row, classes per segment
 uniform int uWidth; // of the target
 layout(location = 0) out vec4 target;
@@ -16,7 +14,7 @@ void main() {
   float sum = 0.0;
   float poison = 0.0; // 1 where NaN or +∞ was seen
   for (int c = first; c < end; c++) {
-    float x = LOAD_LOGITS(uLogits, uLogitsShape, row * uSizes.y + c);
+    float x = LOAD_LOGITS(row * uSizes.y + c);
     uint bits = floatBitsToUint(x);
     if (bits == MINUS_INFINITY_BITS) continue;
     if ((bits & 0x7fffffffu) >= 0x7f800000u) {

@@ -2,25 +2,19 @@
 // 4 multiply-adds whatever the tensor's layout and packing. Rows lie in the order in which neighbouring fragments want them:
 // x = (block · lanes + lane) · count + n holds row (block · count + n) · lanes + lane; y = head · TEXELS_STAGED + texel of the row.
 // ROUNDED: float32 that holds what halves would, for gradients of what was computed on halves.
-uniform sampler2D uSource;
-uniform ivec4 uSourceShape;
 uniform ivec3 uStrides; // elements per batch, head, row
 uniform ivec4 uRows; // count, lanes, first row, rows of the tensor
 uniform ivec3 uHeads; // head (of all batches) = x + y · head of the texture; z: heads per batch
 uniform float uFactor;
-#if HAS_LENGTHS
-uniform sampler2D uLengths;
-uniform ivec4 uLengthsShape;
-#endif
 
 // Beyond WIDTH, and beyond the rows that exist, stands 0 and not what the tensor holds: it may be NaN.
 vec4 load(bool exists, int base, int channel) {
   if (!exists || channel >= WIDTH) return vec4(0.0);
 #if WIDTH % 4 == 0
-  return LOAD_FOUR_SOURCE(uSource, uSourceShape, base + channel) * uFactor;
+  return LOAD_FOUR_SOURCE(base + channel) * uFactor;
 #else
   vec4 values = vec4(0.0);
-  for (int c = 0; c < min(4, WIDTH - channel); c++) values[c] = LOAD_SOURCE(uSource, uSourceShape, base + channel + c) * uFactor;
+  for (int c = 0; c < min(4, WIDTH - channel); c++) values[c] = LOAD_SOURCE(base + channel + c) * uFactor;
   return values;
 #endif
 }
@@ -43,7 +37,7 @@ void main() {
   int b = head / uHeads.z;
   int rows = uRows.w;
 #if HAS_LENGTHS
-  rows = int(clamp(LOAD_LENGTHS(uLengths, uLengthsShape, b), 0.0, float(rows)));
+  rows = int(clamp(LOAD_LENGTHS(b), 0.0, float(rows)));
 #endif
   bool exists = row < rows;
   int base = b * uStrides.x + (head - b * uHeads.z) * uStrides.y + row * uStrides.z;
@@ -51,11 +45,12 @@ void main() {
   int channel = (at.y - headInTexture * TEXELS_STAGED) * 8;
   vec4 low = load(exists, base, channel);
   vec4 high = load(exists, base, channel + 4);
-  target = uvec4(packHalf2x16(low.xy), packHalf2x16(low.zw), packHalf2x16(high.xy), packHalf2x16(high.zw));
+  target = pack(low, high);
 #else
   target = load(exists, base, (at.y - headInTexture * TEXELS_STAGED) * 4);
 #if ROUNDED
-  target = vec4(unpackHalf2x16(packHalf2x16(target.xy)), unpackHalf2x16(packHalf2x16(target.zw)));
+  uvec4 halves = pack(target, target);
+  target = LOW(halves);
 #endif
 #endif
 }

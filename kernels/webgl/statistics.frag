@@ -25,20 +25,20 @@ void main() {
   for (int group = groups.x; group < groups.y; group++) {
 #if HALF
     vec4 groupMax = set_apart(texelFetch(uGroups, ivec3(from.x, from.y + group, 0), 0), poison);
-    vec4 newMax = max(rowMax, groupMax);
-    rowSum *= rescaling(rowMax, newMax);
-    rowSum += rescaling(groupMax, newMax) * texelFetch(uGroups, ivec3(from.x, from.y + group, 1), 0);
+    vec4 groupSum = texelFetch(uGroups, ivec3(from.x, from.y + group, 1), 0);
 #else
     vec4 scores[LANES];
-    vec4 newMax = rowMax;
-#define READ(lane) \
+    vec4 groupMax = vec4(minus_infinity());
+    vec4 groupSum = vec4(0.0);
+#define MEET(lane) \
     scores[lane] = set_apart(texelFetch(uScores, ivec3(from.x, from.y + group, lane), 0), poison); \
-    newMax = max(newMax, scores[lane]);
-    FOR_LANES(READ)
-    rowSum *= rescaling(rowMax, newMax);
-#define ADD(lane) rowSum += rescaling(scores[lane], newMax);
-    FOR_LANES(ADD)
+    groupMax = max(groupMax, scores[lane]);
+    FOR_LANES(MEET)
+#define COUNT(lane) groupSum += rescaling(scores[lane], groupMax);
+    FOR_LANES(COUNT)
 #endif
+    vec4 newMax = max(rowMax, groupMax);
+    rowSum = rowSum * rescaling(rowMax, newMax) + groupSum * rescaling(groupMax, newMax);
     rowMax = newMax;
   }
 #define NOTHING(lane) target[lane] = vec4(0.0);

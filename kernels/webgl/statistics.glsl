@@ -1,10 +1,6 @@
 // The online softmax's statistics (FlashAttention-2, Algorithm 1), a channel per row of a tile: layers rowMax (−∞ where nothing
 // was seen), rowSum = Σ exp(score − rowMax), poison (1 where a NaN or +∞ was seen). A part's sums lie in one texture array,
 // y = head · CHANNEL_GROUPS + group of channels, and its statistics below them, y = heads · CHANNEL_GROUPS + head.
-#if HAS_SINKS
-uniform sampler2D uSinks;
-uniform ivec4 uSinksShape;
-#endif
 
 // exp(before − after), 0 where there was nothing before.
 vec4 rescaling(vec4 before, vec4 after) {
@@ -22,7 +18,7 @@ vec4 set_apart(vec4 score, inout vec4 poison) {
 vec4 first_max(int queryHead, inout vec4 poison) {
   vec4 rowMax = vec4(minus_infinity());
 #if HAS_SINKS
-  rowMax = set_apart(vec4(LOAD_SINKS(uSinks, uSinksShape, queryHead)), poison);
+  rowMax = set_apart(vec4(LOAD_SINKS(queryHead)), poison);
 #endif
   return rowMax;
 }

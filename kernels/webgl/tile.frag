@@ -181,11 +181,13 @@ void main() {
   vec4 poison = vec4(0.0);
   vec4 groupMax = vec4(minus_infinity());
   vec4 groupSum = vec4(0.0);
-#define GROW(lane) products[lane] = set_apart(products[lane], poison); groupMax = max(groupMax, products[lane]);
-  FOR_LANES(GROW)
-#define WEIGH(lane) products[lane] = rescaling(products[lane], groupMax); groupSum += products[lane];
-  FOR_LANES(WEIGH)
-#define PACK(lane) uvec4(packHalf2x16(products[lane].xy), packHalf2x16(products[lane].zw), packHalf2x16(products[lane + 1].xy), packHalf2x16(products[lane + 1].zw))
+#define MEET(lane) \
+    products[lane] = set_apart(products[lane], poison); \
+    groupMax = max(groupMax, products[lane]);
+  FOR_LANES(MEET)
+#define COUNT(lane) products[lane] = rescaling(products[lane], groupMax); groupSum += products[lane];
+  FOR_LANES(COUNT)
+#define PACK(lane) pack(products[lane], products[lane + 1])
 #define WRITE(four) target[four / 2] = PACK(four); target[four / 2 + 1] = PACK(four + 2);
   FOR_FOURS(WRITE)
   groupStatistics[0] = mix(groupMax, vec4(not_a_number()), greaterThan(poison, vec4(0.0)));

@@ -52,8 +52,8 @@ export function deviceOf(backend: KernelBackend): Device {
   const gl = contextOf(backend);
   if (gl.isContextLost()) {
     throw new Error(
-      'flashAttention cannot run: the WebGL context of the backend was lost (the GPU was reset, or the browser took it away), ' +
-        'and every tensor on it with it. Make a new backend: tf.removeBackend, tf.registerBackend, tf.setBackend, or reload the page.',
+      'flashAttention cannot run: the WebGL context of the backend was lost, and every tensor with it. ' +
+        'Make a new backend: tf.removeBackend, tf.registerBackend, tf.setBackend, or reload the page.',
     );
   }
   let device = devices.get(gl);
@@ -157,20 +157,9 @@ export class Device implements TextureUnits {
     if (last.length === values.length && values.every((v, n) => v === last[n])) return;
     uniform.last = values;
     const {gl} = this;
-    switch (uniform.type) {
-      case gl.INT:
-        return gl.uniform1iv(uniform.location, values);
-      case gl.INT_VEC2:
-        return gl.uniform2iv(uniform.location, values);
-      case gl.INT_VEC3:
-        return gl.uniform3iv(uniform.location, values);
-      case gl.INT_VEC4:
-        return gl.uniform4iv(uniform.location, values);
-      case gl.UNSIGNED_INT:
-        return gl.uniform1uiv(uniform.location, values);
-      default:
-        return gl.uniform1fv(uniform.location, values);
-    }
+    if (uniform.type === gl.FLOAT) gl.uniform1fv(uniform.location, values);
+    else if (uniform.type === gl.UNSIGNED_INT) gl.uniform1uiv(uniform.location, values);
+    else gl[`uniform${values.length as 1 | 2 | 3 | 4}iv`](uniform.location, values);
   }
 
   private bind(program: Program, name: string, texture: Texture): void {

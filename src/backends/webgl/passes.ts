@@ -138,12 +138,8 @@ export class Call {
   bare(shader: string, constants: Constants, reads: Reads, parts: readonly string[] = []): Pass {
     const header = glslHeader({LANES: this.device.lanes, HALF: Number(this.half), ...constants});
     const entries = Object.entries(reads);
-    const loads = entries.map(([name, {packed}]) => {
-      const kind = packed ? 'packed' : 'unpacked';
-      return `#define LOAD_${snake(name)} load_${kind}\n#define LOAD_FOUR_${snake(name)} load_four_${kind}\n`;
-    });
     return {
-      program: this.device.program(header + loads.join(''), [common, ...parts], shader),
+      program: this.device.program(header + accessors(reads), [common, ...parts], shader),
       uniforms: Object.fromEntries(entries.map(([name, {shape}]) => [`u${name}Shape`, shape])),
       textures: Object.fromEntries(entries.map(([name, view]) => [`u${name}`, view])),
     };
@@ -328,6 +324,12 @@ function sizesOf(shape: AttentionProblem['bias']): number[] {
   return [batches > 1 ? heads : 0, heads > 1 ? 1 : 0, rows, columns];
 }
 
-function snake(name: string): string {
-  return name.replace(/(?!^)[A-Z]/g, '_$&').toUpperCase();
+/** What a shader reads tensors by: LOAD_BIAS(index) and LOAD_FOUR_BIAS(index) of uBias, however it is packed. */
+export function accessors(reads: Reads): string {
+  const lines = Object.entries(reads).map(([name, {packed}]) => {
+    const load = `${name.replace(/(?!^)[A-Z]/g, '_$&').toUpperCase()}(i) load_`;
+    const call = `${packed ? 'packed' : 'unpacked'}(u${name}, u${name}Shape, i)\n`;
+    return `uniform highp sampler2D u${name};\nuniform highp ivec4 u${name}Shape;\n#define LOAD_${load}${call}#define LOAD_FOUR_${load}four_${call}`;
+  });
+  return lines.join('');
 }

@@ -8,6 +8,7 @@ import normalise from '../../../kernels/webgl/softmax.frag';
 import statistics from '../../../kernels/webgl/softmax_statistics.frag';
 import {webglBackend} from './backend';
 import {deviceOf} from './device';
+import {accessors} from './passes';
 import {newStaging, newTensor, viewTensor} from './textures';
 
 export function onlineSoftmax(logits: TensorInfo, kernelBackend: KernelBackend): TensorInfo {
@@ -18,9 +19,7 @@ export function onlineSoftmax(logits: TensorInfo, kernelBackend: KernelBackend):
   const view = viewTensor(backend, logits);
   const packed = env().getBool('WEBGL_PACK');
   const {segments, perSegment, width, height} = planSoftmax(rows, classes, device.limits);
-  const header =
-    glslHeader({LANES: device.lanes, HALF: 0, PACKED: Number(packed)}) +
-    `#define LOAD_LOGITS ${view.packed ? 'load_packed' : 'load_unpacked'}\n`;
+  const header = glslHeader({LANES: device.lanes, HALF: 0, PACKED: Number(packed)}) + accessors({Logits: view});
   return device.run(backend, 'OnlineSoftmax', () => {
     const output = newTensor(device, backend, logits.shape, packed);
     const sums = newStaging(device, backend, width, height);
