@@ -1,8 +1,5 @@
 // In front of every fragment shader: precision, bit tests and reading of tfjs tensors.
 precision highp float;
-precision highp int;
-precision highp sampler2D;
-precision highp usampler2D;
 precision highp sampler2DArray;
 precision highp usampler2DArray;
 
@@ -96,8 +93,7 @@ uvec4 pack(vec4 low, vec4 high) {
 #define HIGH(texel) vec4(unpackHalf2x16(texel.z), unpackHalf2x16(texel.w))
 #if HALF
 #define STAGED usampler2DArray
-#define FETCH(values, x, y) texelFetch(values, ivec3(x, y, 0), 0)
 #else
-#define STAGED sampler2D
-#define FETCH(values, x, y) texelFetch(values, ivec2(x, y), 0)
+#define STAGED sampler2DArray
 #endif
+#define FETCH(values, x, y) texelFetch(values, ivec3(x, y, 0), 0)

@@ -1,6 +1,6 @@
 // Online softmax (Milakov and Gimelshein 2018, Algorithm 3), second of two passes: the segments' statistics are merged, in
 // order, and the row normalised. A row without a finite logit is NaN.
-uniform sampler2D uStatistics;
+uniform STAGED uStatistics;
 uniform ivec4 uSizes; // as in the first pass
 uniform ivec2 uWidths; // of the statistics and of the target's texture
 layout(location = 0) out vec4 target;
@@ -11,7 +11,7 @@ vec2 merged(int row) {
   bool poisoned = row >= uSizes.x;
   for (int s = 0; s < uSizes.z && row < uSizes.x; s++) {
     int index = row * uSizes.z + s;
-    vec4 segment = texelFetch(uStatistics, ivec2(index % uWidths.x, index / uWidths.x), 0);
+    vec4 segment = FETCH(uStatistics, index % uWidths.x, index / uWidths.x);
     poisoned = poisoned || segment.z > 0.0;
     if (segment.y == 0.0) continue;
     if (all.y == 0.0) {

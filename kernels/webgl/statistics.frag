@@ -5,7 +5,7 @@ uniform sampler2DArray uGroups; // per group, as tile.frag writes them
 uniform sampler2DArray uScores;
 #endif
 uniform sampler2DArray uState;
-layout(location = 0) out vec4 target[LANES];
+layout(location = 0) out vec4 target[LANES]; // as many as the sums' pass has: nobody reads those beyond three
 
 void main() {
   ivec2 at = ivec2(gl_FragCoord.xy);
@@ -13,7 +13,7 @@ void main() {
   Place place = place_of(at.x, head);
   vec4 poison = vec4(0.0);
   vec4 rowMax = first_max(place.h, poison);
-  vec4 rowSum = mix(vec4(1.0), vec4(0.0), is_hidden(rowMax));
+  vec4 rowSum = vec4(not(is_hidden(rowMax)));
   if (is_started(at.x)) {
     rowMax = texelFetch(uState, ivec3(at, 0), 0);
     rowSum = texelFetch(uState, ivec3(at, 1), 0);
@@ -41,8 +41,6 @@ void main() {
     rowSum = rowSum * rescaling(rowMax, newMax) + groupSum * rescaling(groupMax, newMax);
     rowMax = newMax;
   }
-#define NOTHING(lane) target[lane] = vec4(0.0);
-  FOR_LANES(NOTHING)
   target[0] = rowMax;
   target[1] = rowSum;
   target[2] = poison;

@@ -12,7 +12,7 @@ uniform STAGED uTileGradient; // dO and v of the same sides
 uniform STAGED uOtherGradient;
 #endif
 #if MODE != SCORES
-uniform sampler2D uRowTerms; // per query: lse, exp(−lseLow), delta − dLse
+uniform STAGED uRowTerms; // per query: lse, exp(−lseLow), delta − dLse
 #endif
 uniform ivec3 uOtherSide; // x of the block in the other side's textures; its head = tile head / y − z
 uniform int uLanes; // LANES, but not known when compiling
@@ -59,13 +59,9 @@ layout(location = 0) out vec4 target[LANES];
 #endif
 
 #if MODE == SCORES
+#define FINISH_ONE(row, r) score_with_options(products.row, place, QUERY(column, r), KEY(column, r)).x
 vec4 finish(vec4 products, Place place, int column) {
-  return vec4(
-    score_with_options(products.x, place, QUERY(column, 0), KEY(column, 0)).x,
-    score_with_options(products.y, place, QUERY(column, 1), KEY(column, 1)).x,
-    score_with_options(products.z, place, QUERY(column, 2), KEY(column, 2)).x,
-    score_with_options(products.w, place, QUERY(column, 3), KEY(column, 3)).x
-  );
+  return vec4(FINISH_ONE(x, 0), FINISH_ONE(y, 1), FINISH_ONE(z, 2), FINISH_ONE(w, 3));
 }
 #else
 float finish_one(float product, float dProbability, float kept, vec4 terms, Place place, int i, int j) {
@@ -83,12 +79,8 @@ float finish_one(float product, float dProbability, float kept, vec4 terms, Plac
 
 // `terms` has a column per row of the tile.
 vec4 finish(vec4 products, vec4 gradients, vec4 kept, mat4 terms, Place place, int column) {
-  return vec4(
-    finish_one(products.x, gradients.x, kept.x, terms[0], place, QUERY(column, 0), KEY(column, 0)),
-    finish_one(products.y, gradients.y, kept.y, terms[1], place, QUERY(column, 1), KEY(column, 1)),
-    finish_one(products.z, gradients.z, kept.z, terms[2], place, QUERY(column, 2), KEY(column, 2)),
-    finish_one(products.w, gradients.w, kept.w, terms[3], place, QUERY(column, 3), KEY(column, 3))
-  );
+#define FINISH_ONE(row, r) finish_one(products.row, gradients.row, kept.row, terms[r], place, QUERY(column, r), KEY(column, r))
+  return vec4(FINISH_ONE(x, 0), FINISH_ONE(y, 1), FINISH_ONE(z, 2), FINISH_ONE(w, 3));
 }
 #endif
 
@@ -121,10 +113,10 @@ void main() {
 #endif
 #if MODE != SCORES && !TILES_OF_KEYS
   mat4 terms = mat4(
-    texelFetch(uRowTerms, ivec2(tile, head), 0),
-    texelFetch(uRowTerms, ivec2(tile + uPart.x, head), 0),
-    texelFetch(uRowTerms, ivec2(tile + 2 * uPart.x, head), 0),
-    texelFetch(uRowTerms, ivec2(tile + 3 * uPart.x, head), 0)
+    FETCH(uRowTerms, tile, head),
+    FETCH(uRowTerms, tile + uPart.x, head),
+    FETCH(uRowTerms, tile + 2 * uPart.x, head),
+    FETCH(uRowTerms, tile + 3 * uPart.x, head)
   );
 #endif
 #if MODE != SCORES && HAS_DROPOUT && !TILES_OF_KEYS
@@ -141,7 +133,7 @@ void main() {
 #define KEPT(lane) vec4(1.0)
 #endif
 #if TILES_OF_KEYS
-#define TERMS(lane) mat4 terms; terms[0] = terms[1] = terms[2] = terms[3] = texelFetch(uRowTerms, ivec2(otherX + lane * uChunk.z, otherHead), 0);
+#define TERMS(lane) mat4 terms; terms[0] = terms[1] = terms[2] = terms[3] = FETCH(uRowTerms, otherX + lane * uChunk.z, otherHead);
 #else
 #define TERMS(lane)
 #endif

@@ -61,7 +61,7 @@ describeInPage({backend: 'webgl', module: PAGE}, 'fragment shaders', page => {
     expect(scores.at(-1)).toEqual([0, 0, Math.ceil(Sq / rows), (H * block) / keys]);
     expect(scratch / explained.memory.fused).toBeGreaterThan(0.9);
     expect(scratch / explained.memory.fused).toBeLessThanOrEqual(1.01);
-    const halves = {name: 'fragments in halves', reason: `'precision' is 'float32'`};
+    const halves = {name: 'halves', reason: `'precision' is 'float32'`};
     expect(explained.reasons).toEqual([
       ...(options.precision ? [] : [halves]),
       {name: 'composed', reason: `'fragments' serves the call and is preferred`},

@@ -138,7 +138,7 @@ function gatherPart(
         );
         call.draw(
           passes[n].sums, to[n].framebuffer, [drawnFrom, chunk.firstHead * groups, drawnTiles, chunk.heads * groups], uniforms,
-          {uWeights: weights, uState: step.index === 0 ? call.noArray() : from[n], uValues: values[which]},
+          {uWeights: weights, uState: step.index === 0 ? weights : from[n], uValues: values[which]},
         ); // prettier-ignore
       });
       device.finishStep();

@@ -82,8 +82,8 @@ export class Backward {
   /** The terms of the queries of some heads, in the order of the rows that they belong to. */
   stageTerms({count, lanes, firstRow, columns}: RowOrder, heads: HeadRange): Texture {
     const {H, Sq} = this.call.problem;
-    const target = this.call.staging(columns, heads.count);
-    this.call.draw(this.termsPass({}, 0), target, [0, 0, columns, heads.count], {
+    const target = this.call.array(columns, heads.count, 1);
+    this.call.draw(this.termsPass({}, 0), target.framebuffer, [0, 0, columns, heads.count], {
       ...this.outputStrides(),
       uRows: [count, lanes, firstRow, Sq],
       uHeads: [heads.first, heads.step, H],

@@ -37,7 +37,7 @@ const devices = new WeakMap<WebGL2RenderingContext, Device>();
 /** Why this context cannot run the kernels; null where it can. A lost context can: the call itself says that it is lost. */
 export function contextReason(backend: KernelBackend): string | null {
   if (env().getNumber('WEBGL_VERSION') !== 2) return 'it needs WebGL 2';
-  if (!env().getBool('WEBGL_RENDER_FLOAT32_ENABLED')) return 'it needs float32 render targets (EXT_color_buffer_float)';
+  if (!env().getBool('WEBGL_RENDER_FLOAT32_ENABLED')) return 'it needs float32 render targets';
   const gl = contextOf(backend);
   if (gl.isContextLost()) return null;
   return gl.getParameter(gl.MAX_DRAW_BUFFERS) < 4 ? 'it needs 4 draw buffers' : null;
@@ -53,7 +53,7 @@ export function deviceOf(backend: KernelBackend): Device {
   if (gl.isContextLost()) {
     throw new Error(
       'flashAttention cannot run: the WebGL context of the backend was lost, and every tensor with it. ' +
-        'Make a new backend: tf.removeBackend, tf.registerBackend, tf.setBackend, or reload the page.',
+        'Make a new backend, or reload the page.',
     );
   }
   let device = devices.get(gl);
@@ -94,7 +94,12 @@ export class Device implements TextureUnits {
     this.programs.set(shader, programs);
     let program = programs.get(header);
     if (!program) {
-      const source = ['#version 300 es', header, ...common, shader].join('\n');
+      const source = [
+        '#version 300 es\nprecision highp int;\nprecision highp sampler2D;',
+        header,
+        ...common,
+        shader,
+      ].join('\n');
       programs.set(header, (program = this.link(source)));
     }
     return program;

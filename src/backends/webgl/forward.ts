@@ -133,7 +133,8 @@ function forwardPart(call: Call, passes: Passes, part: Part, q: StageSource, k: 
       // The last step writes sums[0], whatever their number.
       if (step.count > 1) sums[1] ??= newSums();
       const {framebuffer} = sums[(step.count - 1 - step.index) % 2];
-      const uState = step.index === 0 ? call.noArray() : sums[(step.count - step.index) % 2];
+      // The first step reads none; what is bound then must not be the target.
+      const uState = step.index === 0 ? scores : sums[(step.count - step.index) % 2];
       const uniforms = call.placeUniforms(part, step);
       const [x, end] = step.drawn;
       const width = end - x;

@@ -32,7 +32,7 @@ function plan(problem: AttentionProblem, backend: KernelBackend): Plan {
   const [chunk] = planChunks(part, blocks, limits, problem.windowLeft >= 0 && problem.windowRight >= 0);
   const rows = Math.min(blocks.count, blocks.perSpan) * blocks.rows;
   const half = problem.precision === 'float16';
-  const staged = half ? Math.ceil(Math.max(problem.D, problem.Dv) / 8) : sides.texels; // of the widest row
+  const staged = half ? sides.texels / 2 : sides.texels; // of the widest row
   const scores = half ? limits.lanes / 2 + 2 : limits.lanes; // of a tile's group
   const texels =
     part.heads * part.tiles * TILE_ROWS * staged + // q
@@ -45,6 +45,6 @@ function plan(problem: AttentionProblem, backend: KernelBackend): Plan {
     tiles,
     extraBytes: texels * BYTES_PER_TEXEL,
     scoresInMainMemory: true,
-    passedOver: half ? [] : [{name: 'fragments in halves', reason: `'precision' is '${problem.precision}'`}],
+    passedOver: half ? [] : [{name: 'halves', reason: `'precision' is '${problem.precision}'`}],
   };
 }

@@ -15,7 +15,7 @@ import places from '../../../kernels/webgl/places.glsl';
 import stage from '../../../kernels/webgl/stage.frag';
 import type {Texture, WebGLBackend as Backend} from './backend';
 import type {Device, Program, Rectangle, Textures, UniformValues} from './device';
-import {newStaging, newTensor, viewTensor} from './textures';
+import {newTensor, viewTensor} from './textures';
 import type {TensorTarget, TensorView, TextureArray} from './textures';
 
 /** The option tensors that shaders read, by the name they have there: uBias, uBiasShape, LOAD_BIAS. */
@@ -54,7 +54,6 @@ export interface Step extends BlockStep {
 export class Call {
   readonly blocks: Blocks;
   private readonly scratch: Array<() => void> = [];
-  private empty: TextureArray | null = null;
 
   constructor(
     readonly device: Device,
@@ -167,17 +166,6 @@ export class Call {
     return array;
   }
 
-  /** Stands where a pass's source is not read yet. */
-  noArray(): TextureArray {
-    return (this.empty ??= this.array(1, 1, 1));
-  }
-
-  staging(width: number, height: number): TensorTarget {
-    const target = newStaging(this.device, this.backend, width, height);
-    this.scratch.push(() => this.backend.disposeIntermediateTensorInfo(target.info));
-    return target;
-  }
-
   tensor(shape: number[], packed: boolean): TensorTarget {
     return newTensor(this.device, this.backend, shape, packed);
   }
@@ -190,7 +178,6 @@ export class Call {
   /** Gives every scratch texture back. */
   release(): void {
     this.scratch.splice(0).forEach(free => free());
-    this.empty = null;
   }
 
   /** Stages rows for tiles: all rows of the part. */
@@ -225,10 +212,9 @@ export class Call {
       {WIDTH: width, TEXELS_STAGED: staged, HAS_LENGTHS: Number(Boolean(lengths)), ROUNDED: Number(rounded)},
       reads,
     );
-    const target = this.half
-      ? this.array(columns, heads.count * staged, 0, 1)
-      : this.staging(columns, heads.count * staged);
-    this.draw(pass, 'framebuffer' in target ? target.framebuffer : target, [0, 0, columns, heads.count * staged], {
+    const height = heads.count * staged;
+    const target = this.array(columns, height, Number(!this.half), Number(this.half));
+    this.draw(pass, target.framebuffer, [0, 0, columns, height], {
       uStrides: [strides.batch, strides.head, strides.row],
       uRows: [count, lanes, firstRow, rows],
       uHeads: [heads.first, heads.step, headsPerBatch],
@@ -329,7 +315,7 @@ export function accessors(reads: Reads): string {
   const lines = Object.entries(reads).map(([name, {packed}]) => {
     const load = `${name.replace(/(?!^)[A-Z]/g, '_$&').toUpperCase()}(i) load_`;
     const call = `${packed ? 'packed' : 'unpacked'}(u${name}, u${name}Shape, i)\n`;
-    return `uniform highp sampler2D u${name};\nuniform highp ivec4 u${name}Shape;\n#define LOAD_${load}${call}#define LOAD_FOUR_${load}four_${call}`;
+    return `uniform sampler2D u${name};\nuniform ivec4 u${name}Shape;\n#define LOAD_${load}${call}#define LOAD_FOUR_${load}four_${call}`;
   });
   return lines.join('');
 }

@@ -9,7 +9,7 @@ import statistics from '../../../kernels/webgl/softmax_statistics.frag';
 import {webglBackend} from './backend';
 import {deviceOf} from './device';
 import {accessors} from './passes';
-import {newStaging, newTensor, viewTensor} from './textures';
+import {newTensor, viewTensor} from './textures';
 
 export function onlineSoftmax(logits: TensorInfo, kernelBackend: KernelBackend): TensorInfo {
   const backend = webglBackend(kernelBackend);
@@ -22,21 +22,21 @@ export function onlineSoftmax(logits: TensorInfo, kernelBackend: KernelBackend):
   const header = glslHeader({LANES: device.lanes, HALF: 0, PACKED: Number(packed)}) + accessors({Logits: view});
   return device.run(backend, 'OnlineSoftmax', () => {
     const output = newTensor(device, backend, logits.shape, packed);
-    const sums = newStaging(device, backend, width, height);
-    const uniforms = {uSizes: [rows, classes, segments, perSegment], uLogitsShape: view.shape};
-    const widths = {uWidth: width, uWidths: [width, output.width]};
-    device.draw(
-      device.program(header, [common], statistics),
-      sums,
-      [0, 0, width, height],
-      {...uniforms, ...widths},
-      {uLogits: view},
-    );
+    const sums = device.arrays.acquire(backend, width, height, 1, 0);
+    const uniforms = {
+      uSizes: [rows, classes, segments, perSegment],
+      uLogitsShape: view.shape,
+      uWidth: width,
+      uWidths: [width, output.width],
+    };
+    device.draw(device.program(header, [common], statistics), sums.framebuffer, [0, 0, width, height], uniforms, {
+      uLogits: view,
+    });
     device.draw(
       device.program(header, [common], normalise), output, [0, 0, output.width, output.height],
-      {...uniforms, ...widths}, {uLogits: view, uStatistics: sums},
+      uniforms, {uLogits: view, uStatistics: sums},
     ); // prettier-ignore
-    backend.disposeIntermediateTensorInfo(sums.info);
+    device.arrays.release(backend, sums);
     return output.info;
   });
 }

@@ -1,6 +1,6 @@
 /**
- * Textures of the WebGL passes. Tensors and staged rows are tfjs's own textures, from its texture manager; what it has no
- * format for, texture arrays as render targets, is pooled here and counted in the same numbers.
+ * Textures of the WebGL passes. Tensors are tfjs's own textures, from its texture manager; what it has no format for, texture
+ * arrays as render targets, is pooled here and counted in the same numbers.
  */
 import {env} from '@tensorflow/tfjs-core';
 import type {TensorInfo} from '@tensorflow/tfjs-core';
@@ -41,24 +41,10 @@ export function newTensor(device: TextureUnits, backend: Backend, shape: number[
   const info = backend.makeTensorInfo(shape, 'float32');
   const data = backend.texData.get(info.dataId);
   data.isPacked = packed;
-  return {info, packed, ...placed(device, backend, info)};
-}
-
-/** Four values per texel, width × height texels, from tfjs's texture manager; give it back by disposing `info`. */
-export function newStaging(device: TextureUnits, backend: Backend, width: number, height: number): TensorTarget {
-  const info = backend.makeTensorInfo([2 * height, 2 * width], 'float32');
-  const data = backend.texData.get(info.dataId);
-  data.isPacked = true;
-  data.texShape = [2 * height, 2 * width];
-  return {info, packed: true, ...placed(device, backend, info)};
-}
-
-function placed(device: TextureUnits, backend: Backend, {dataId}: TensorInfo) {
   device.useSpareUnit();
-  backend.uploadToGPU(dataId);
-  const {texShape, texture, isPacked} = backend.texData.get(dataId);
-  const [height, width] = texShape!.map(n => (isPacked ? Math.ceil(n / 2) : n));
-  return {texture: texture!.texture, target: backend.gpgpu.gl.TEXTURE_2D, width, height};
+  backend.uploadToGPU(info.dataId);
+  const [height, width] = data.texShape!.map(n => (packed ? Math.ceil(n / 2) : n));
+  return {info, packed, texture: data.texture!.texture, target: backend.gpgpu.gl.TEXTURE_2D, width, height};
 }
 
 /** A texture array as render target and source; `uints` is one more beside it, whose layers are the first targets. */
