@@ -52,8 +52,7 @@ export function deviceOf(backend: KernelBackend): Device {
   const gl = contextOf(backend);
   if (gl.isContextLost()) {
     throw new Error(
-      'flashAttention cannot run: the WebGL context of the backend was lost, and every tensor with it. ' +
-        'Make a new backend, or reload the page.',
+      'flashAttention cannot run: the WebGL context of the backend was lost, and every tensor with it: make a new backend.',
     );
   }
   let device = devices.get(gl);
