@@ -18,7 +18,7 @@ layout(location = 0) out vec4 target[LANES];
 #if HALF && LANES == 8
 #define ADD_VALUES(x) { uvec4 v = FETCH(uValues, x, valuesY); vec4 low = LOW(v); vec4 high = HIGH(v); ADD_FOUR(0, low) ADD_FOUR(4, high) }
 #elif HALF
-#define ADD_VALUES(x) { uvec4 v = FETCH(uValues, x, valuesY); vec4 low = isLow ? LOW(v) : HIGH(v); ADD_FOUR(0, low) }
+#define ADD_VALUES(x) { uvec4 v = FETCH(uValues, x, valuesY); vec4 low = (channelGroup & 1) == 0 ? LOW(v) : HIGH(v); ADD_FOUR(0, low) }
 #elif LANES == 8
 #define ADD_VALUES(x) { \
     vec4 low = FETCH(uValues, x, valuesY); \
@@ -52,8 +52,7 @@ void main() {
   int tileX = at.x - uChunk.x;
   int tileY = (head - uChunk.y) * uChunk.z;
   int otherHead = (uPart.z + head) / uOtherSide.y - uOtherSide.z;
-  int valuesY = otherHead * VALUE_TEXELS_STAGED + channelGroup * LANES / (HALF == 1 ? 8 : 4);
-  bool isLow = (channelGroup & 1) == 0; // which halves, where a texel serves two groups
+  int valuesY = otherHead * VALUE_TEXELS_STAGED + channelGroup * LANES / (4 + 4 * HALF);
   for (int group = groups.x; group < groups.y; group++) {
     vec4 weights[LANES];
 #if FORWARD && HALF

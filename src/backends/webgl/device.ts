@@ -51,9 +51,7 @@ function contextOf(backend: KernelBackend): WebGL2RenderingContext {
 export function deviceOf(backend: KernelBackend): Device {
   const gl = contextOf(backend);
   if (gl.isContextLost()) {
-    throw new Error(
-      'flashAttention cannot run: the WebGL context of the backend was lost, and every tensor with it: make a new backend.',
-    );
+    throw new Error('flashAttention cannot run: the WebGL context of the backend was lost: make a new one.');
   }
   let device = devices.get(gl);
   if (!device) devices.set(gl, (device = new Device(gl)));
