@@ -36,6 +36,11 @@ describeInPage({backend: 'webgl', module: PAGE}, 'fragment shaders', page => {
 
   it.each(CASES)('without packing: %s', name => page().call('holdCases', [name], {WEBGL_PACK: false}));
 
+  it.each(['width 1, values 3', 'width 512, sums of all', 'q and k around 1e4, causal, scale 1', 'dropout over tiles'])(
+    'takes the gradients of what it computed on halves: %s',
+    name => page().call('holdCases', [name], {}, 'float16'),
+  );
+
   it('reads tensors in every form that tfjs has for them', () => page().call('otherForms'));
 
   it('gives every texture back: no growth over 100 calls', async () => {

@@ -8,13 +8,14 @@ import {caseNamed} from '../cases';
 import {allowance, expectClose} from '../closeness';
 import {checkCase} from '../contract/run_case';
 
+type Precision = FlashAttentionOptions['precision'];
 type Flags = Record<string, number | boolean>;
 
 const context = (): WebGL2RenderingContext =>
   (tf.backend() as unknown as {gpgpu: {gl: WebGL2RenderingContext}}).gpgpu.gl;
 
 /** Holds cases to the contract under other flags of tfjs. */
-export async function holdCases(names: string[], flags: Flags): Promise<void> {
+export async function holdCases(names: string[], flags: Flags, precision?: Precision): Promise<void> {
   const before = Object.keys(flags).map((flag): [string, number | boolean] => [
     flag,
     tf.env().get(flag) as number | boolean,
@@ -22,7 +23,10 @@ export async function holdCases(names: string[], flags: Flags): Promise<void> {
   for (const [flag, value] of Object.entries(flags)) tf.env().set(flag, value);
   forceImplementation('fragments');
   try {
-    for (const name of names) await checkCase(caseNamed(name));
+    for (const name of names) {
+      const c = caseNamed(name);
+      await checkCase(precision ? {...c, options: {...c.options, precision}} : c);
+    }
   } finally {
     forceImplementation(null);
     for (const [flag, value] of before) tf.env().set(flag, value);
