@@ -117,6 +117,72 @@ describeOn('cpu', 'MultiHeadAttention', () => {
     expectClose('one place', await tf.slice(output, [1, 0, 2, 0], [1, 5, 1, 8]).data(), await alone.data(), 1e-6);
   });
 
+  it('says the shape of its output beforehand, with sizes that are not known yet', () => {
+    const query = [null, 3, 7];
+    const value = [null, null, 8];
+    const shapeOf = (args: object, ...inputs: Array<Array<number | null>>): unknown =>
+      multiHeadAttention({...config, ...args}).computeOutputShape(inputs.length === 1 ? inputs[0] : inputs);
+    expect(shapeOf({}, query)).toEqual([null, 3, 7]);
+    expect(shapeOf({valueDim: 3, outputShape: 5}, query, value)).toEqual([null, 3, 5]);
+    expect(shapeOf({outputShape: [5, 6]}, query, value, value)).toEqual([null, 3, 5, 6]);
+    expect(shapeOf({attentionAxes: 2}, [null, 4, 3, 7])).toEqual([null, 4, 3, 7]);
+    const grouped = new GroupedQueryAttention({headDim: 4, numQueryHeads: 4, numKeyValueHeads: 2});
+    expect(grouped.computeOutputShape([query, value])).toEqual([null, 3, 7]);
+  });
+
+  it('turns and sinks as GroupedQueryAttention does', async () => {
+    const x = normal([2, 6, 8], 1);
+    for (const rotary of [true, {interleaved: true, base: 500, positionOffset: 3}]) {
+      const options = {rotary, useSinks: true, useCausalMask: true};
+      const layer = multiHeadAttention({...config, ...options});
+      const grouped = new GroupedQueryAttention({headDim: 4, numQueryHeads: 2, numKeyValueHeads: 2, ...options});
+      tf.dispose([layer.apply(x) as tf.Tensor, grouped.apply(x) as tf.Tensor]);
+      layer.setWeights(layer.getWeights().map((weight, n) => tf.mul(normal(weight.shape, 10 + n), 0.5)));
+      grouped.setWeights(layer.getWeights());
+      const values = await (layer.apply(x) as tf.Tensor).data();
+      expectSameBits('output', values, await (grouped.apply(x) as tf.Tensor).data());
+      const plain = multiHeadAttention({...config, useCausalMask: true});
+      tf.dispose(plain.apply(x) as tf.Tensor);
+      plain.setWeights(layer.getWeights().slice(0, 8));
+      const unturned = await (plain.apply(x) as tf.Tensor).data();
+      expect(Math.max(...values.map((y, n) => Math.abs(y - unturned[n])))).toBeGreaterThan(1e-2);
+    }
+  });
+
+  it('adds its regularizers to the loss and keeps its constraints', async () => {
+    const x = normal([2, 4, 8], 1);
+    const model = tf.sequential();
+    model.add(
+      multiHeadAttention({
+        ...config,
+        inputShape: [4, 8],
+        kernelRegularizer: tf.regularizers.l2({l2: 0.5}),
+        biasRegularizer: tf.regularizers.l1({l1: 0.25}),
+        biasInitializer: 'ones',
+        kernelConstraint: tf.constraints.nonNeg(),
+        biasConstraint: tf.constraints.maxNorm({maxValue: 0.5, axis: 0}),
+      }),
+    );
+    model.compile({optimizer: tf.train.sgd(0.01), loss: 'meanSquaredError'});
+    const sizes = model.getWeights().map(weight => weight.size);
+    const sum = (n: number, f: (y: tf.Tensor) => tf.Tensor): number => tf.sum(f(model.getWeights()[n])).dataSync()[0];
+    // Kernels and biases take turns.
+    const penalty = sizes.reduce(
+      (all, _, n) => all + (n % 2 === 0 ? 0.5 * sum(n, tf.square) : 0.25 * sum(n, tf.abs)),
+      0,
+    );
+    // A perfect answer has no other loss. (tfjs adds a regularizer's to the loss in training only.)
+    const loss = (await model.trainOnBatch(x, model.predict(x))) as number;
+    expectClose('loss', [loss], [penalty], 1e-4 * penalty);
+
+    // tfjs applies a constraint where a weight is set, not after an optimizer's step.
+    model.setWeights(model.getWeights().map((weight, n) => normal(weight.shape, n)));
+    model.getWeights().forEach((weight, n) => {
+      if (n % 2 === 0) expect(tf.min(weight).dataSync()[0]).toBe(0);
+      else expect(tf.max(tf.norm(weight, 2, 0)).dataSync()[0]).toBeCloseTo(0.5, 5);
+    });
+  });
+
   it('leaves no tensor behind', () => {
     const layer = multiHeadAttention(config);
     const x = normal([1, 4, 8], 1);
