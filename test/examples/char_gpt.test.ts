@@ -35,6 +35,18 @@ describe('the example char-gpt', () => {
     expect(stdout).toMatch(/\nThe keeper[^]{40}\n\n\d+ characters a second/);
   });
 
+  it('gives the losses of the chain, and says what a step takes', () => {
+    const {status, stdout} = run(...SMALL, '--compare');
+    expect(status).toBe(0);
+    expect(Number(/Largest difference in 50 steps: (\S+)/.exec(stdout)![1])).toBeLessThan(1e-3);
+    const rows = [...stdout.matchAll(/^ *(256|1024)((?: +[\d.]+){4}) *$/gm)];
+    expect(rows.map(([, T]) => T)).toEqual(['256', '1024']);
+    for (const [, , numbers] of rows) {
+      const [, , fusedMB, chainMB] = numbers.trim().split(/ +/).map(Number);
+      expect(fusedMB).toBeLessThan(chainMB);
+    }
+  });
+
   it('refuses what it cannot do in one line, exit 2', () => {
     for (const args of [
       ['--text', '/nowhere'],
