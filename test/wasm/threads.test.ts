@@ -96,7 +96,6 @@ it('workers do not keep a process alive', async () => {
 });
 
 const SCRIPT = `
-  import {VARIANTS, runsVariant} from '../../kernels/wasm/module';
 import {sharedPool} from '../../kernels/wasm/pool';
   const pool = sharedPool('simd');
   pool.run(3, 'forward', 0, 0, 0, 0);
