@@ -313,9 +313,10 @@ function sizesOf(shape: AttentionProblem['bias']): number[] {
 /** What a shader reads tensors by: LOAD_BIAS(index) and LOAD_FOUR_BIAS(index) of uBias, however it is packed. */
 export function accessors(reads: Reads): string {
   const lines = Object.entries(reads).map(([name, {packed}]) => {
-    const load = `${name.replace(/(?!^)[A-Z]/g, '_$&').toUpperCase()}(i) load_`;
-    const call = `${packed ? 'packed' : 'unpacked'}(u${name}, u${name}Shape, i)\n`;
-    return `uniform sampler2D u${name};\nuniform ivec4 u${name}Shape;\n#define LOAD_${load}${call}#define LOAD_FOUR_${load}four_${call}`;
+    const macro = name.replace(/(?!^)[A-Z]/g, '_$&').toUpperCase();
+    const kind = packed ? 'packed' : 'unpacked';
+    const call = `${kind}(u${name}, u${name}Shape, i)\n`;
+    return `uniform sampler2D u${name};\nuniform ivec4 u${name}Shape;\n#define LOAD_${macro}(i) load_${call}#define LOAD_FOUR_${macro}(i) load_four_${call}`;
   });
   return lines.join('');
 }
