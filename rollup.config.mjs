@@ -52,8 +52,11 @@ for (const name of SHADERS_NOT_FOR_PAGES) NOT_FOR_PAGES[`kernels/webgpu/${name}.
 const forPages = {
   name: 'for-pages',
   load: id => Object.entries(NOT_FOR_PAGES).find(([file]) => id.endsWith(`/${file}`))?.[1],
-  /** The worker's program is text, which nothing else would minify. */
+  /** The worker's program is text, which nothing else would minify; where a machine's figures come from is told in the modules. */
   transform: async (code, id) => {
+    if (id.endsWith('/kernels/machines.ts')) {
+      return {code: code.replace(/source:\s*'[^']*'/g, `source: 'kernels/machines.ts'`), map: null};
+    }
     if (!id.endsWith('/kernels/wasm/pool_worker.ts')) return null;
     const [literal, program] = /(?<== )`([^]*)`/.exec(code);
     const {code: text} = await minify(program, {ecma: 2022, toplevel: true});
@@ -65,7 +68,7 @@ const minified = {
   name: 'minified',
   renderChunk: code =>
     minify(code, {
-      compress: {passes: 3, sequences: false, inline: 1, unsafe_arrows: true},
+      compress: {passes: 3, sequences: false, inline: 1, unsafe_arrows: true, pure_getters: true},
       ecma: 2022,
       sourceMap: true,
     }),

@@ -3,6 +3,8 @@
  * how many query rows each of them keeps in matrices. Bytes of each on-chip array stand on their own line.
  */
 import type {Constants} from './header';
+import {bytesOf} from './tiling';
+import type {OnChip} from './tiling';
 
 /** A matrix product that a device offers: M×K times K×N. */
 export interface MatrixShape {
@@ -117,20 +119,24 @@ function vectors({N, K, rows, keys, subgroup}: MatrixTiles, D: number, Dv: numbe
 
 const oddPairs = (count: number): number => (count % 4 === 0 ? count + 2 : count);
 
-/** Bytes of workgroup memory. */
-export function matrixBytes(tiles: MatrixTiles, D: number, Dv: number): number {
+/** What `tiles` take of workgroup memory; key and value tiles and weights lie in one array there, `halves`. */
+export function matrixArrays(tiles: MatrixTiles, D: number, Dv: number): OnChip {
   const {keyPitch, valuePitch, weightPitch, scorePitch} = vectors(tiles, D, Dv);
   const {keys, pairs} = tiles;
   const rows = matrixTileRows(tiles);
   const ofVector = pairs ? 16 : 8;
-  const keyTile = keys * keyPitch * ofVector;
-  const valueTile = keys * valuePitch * ofVector;
-  const weights = rows * weightPitch * ofVector;
-  const scores = rows * scorePitch * 16;
-  const rowFactors = rows * 4;
-  const events = 4;
-  return keyTile + valueTile + weights + scores + rowFactors + events;
+  return {
+    keyTile: keys * keyPitch * ofVector,
+    valueTile: keys * valuePitch * ofVector,
+    weights: rows * weightPitch * ofVector,
+    scores: rows * scorePitch * 16,
+    rowFactors: rows * 4,
+    events: 4,
+  };
 }
+
+/** Bytes of workgroup memory. */
+export const matrixBytes = (tiles: MatrixTiles, D: number, Dv: number): number => bytesOf(matrixArrays(tiles, D, Dv));
 
 /** 32-bit registers of an invocation that hold queries and output. */
 function matrixRegisters(tiles: MatrixTiles, D: number, Dv: number): number {

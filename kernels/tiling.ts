@@ -42,18 +42,36 @@ const slice = (width: number, lanes: number): number => Math.ceil(Math.ceil(widt
 /** The kernels that lane tiles are for. */
 export type Pass = 'forward' | 'backwardQ' | 'backwardKV';
 
-/** Bytes of workgroup memory that `tiles` take for rows of D and Dv floats. */
-export function laneBytes(tiles: LaneTiles, D: number, Dv: number, pass: Pass = 'forward'): number {
+/** Bytes of on-chip arrays, by the names that the kernel gives them. */
+export type OnChip = Record<string, number>;
+
+export const bytesOf = (arrays: OnChip): number => Object.values(arrays).reduce((sum, bytes) => sum + bytes, 0);
+
+/** What `tiles` take of workgroup memory for rows of D and Dv floats. */
+export function laneArrays(tiles: LaneTiles, D: number, Dv: number, pass: Pass = 'forward'): OnChip {
   const {lanes, rows, threads, keys, block, exchange, half} = tiles;
   const ofVector = half ? 8 : 16;
-  const keyTile = keys * slice(D, lanes) * lanes * ofVector;
-  const valueTile = keys * slice(Dv, lanes) * lanes * ofVector;
-  const saved = pass === 'backwardKV' ? keys * 16 : 0;
-  const scores = threads * rows * block * 4;
   const ownRows = threads * Math.max(1, rows / lanes) * 4;
-  const own = ownRows * Math.max(1, (block * Math.min(rows, lanes)) / lanes);
-  const rowValues = ownRows;
-  return keyTile + valueTile + saved + (exchange === 'workgroup' ? scores + own + rowValues : 0);
+  return {
+    keyTile: keys * slice(D, lanes) * lanes * ofVector,
+    valueTile: keys * slice(Dv, lanes) * lanes * ofVector,
+    ...(pass === 'backwardKV' && {savedTile: keys * 16}),
+    ...(exchange === 'workgroup' && {
+      exchangedScores: threads * rows * block * 4,
+      exchangedOwn: ownRows * Math.max(1, (block * Math.min(rows, lanes)) / lanes),
+      exchangedRows: ownRows,
+    }),
+  };
+}
+
+/** The same of the kernel for few rows, where the groups' streams of keys are merged at the end. */
+export function decodeArrays({lanes, rows, threads}: DecodeTiles, Dv: number): OnChip {
+  const groups = threads / lanes;
+  return {
+    streamMax: groups * rows * 4,
+    streamSum: groups * rows * 4,
+    streamOutput: groups * slice(Dv, lanes) * lanes * 16,
+  };
 }
 
 /** Lanes, rows, threads, keys and block that were fastest on a large GPU, by the widest row they serve. */
@@ -98,7 +116,7 @@ export function laneTiles(D: number, Dv: number, pass: Pass, limits: WorkgroupLi
   for (let keys = wantedKeys; keys >= 1; keys /= 2) {
     for (let threads = wantedThreads; threads >= 32; threads /= 2) {
       const tiles: LaneTiles = {lanes, rows, threads, keys, block: Math.min(keys, block), exchange, half};
-      if (threads <= limits.invocations && laneBytes(tiles, D, Dv, pass) <= limits.storage) return tiles;
+      if (threads <= limits.invocations && bytesOf(laneArrays(tiles, D, Dv, pass)) <= limits.storage) return tiles;
     }
   }
   return null;
@@ -117,10 +135,7 @@ export function decodeTiles(D: number, Dv: number, rowCount: number, limits: Wor
   for (const threads of [128, 64, 32]) {
     const groups = threads / lanes;
     const rowGroups = Math.min(groups, powerOfTwo(rowCount / rows));
-    const maxima = groups * rows * 8;
-    const outputs = groups * slice(Dv, lanes) * lanes * 16;
-    if (threads > limits.invocations || groups < 1 || maxima + outputs > limits.storage) continue;
-    return {
+    const tiles: DecodeTiles = {
       lanes,
       rows,
       threads,
@@ -129,6 +144,8 @@ export function decodeTiles(D: number, Dv: number, rowCount: number, limits: Wor
       exchange: lanes === 1 ? 'single' : 'subgroup',
       rowGroups,
     };
+    if (threads <= limits.invocations && groups >= 1 && bytesOf(decodeArrays(tiles, Dv)) <= limits.storage)
+      return tiles;
   }
   return null;
 }

@@ -6,6 +6,7 @@ import {INPUT_NAMES, visibleKeys} from '../kernels/problem';
 import type {AttentionInputs, AttentionProblem} from '../kernels/problem';
 import {fusedWork, machineOf, place, scoreTraffic, unfusedWork} from '../kernels/roofline';
 import type {AttentionSizes, Bound} from '../kernels/roofline';
+import {preferred} from './backends/implementation';
 import {attentionCall, checkIsOptions} from './op/arguments';
 import type {FlashAttentionOptions} from './op/arguments';
 import {chooseImplementation, implementationsOf} from './register';
@@ -36,8 +37,15 @@ export interface Explanation {
   backend: string;
   /** Name of the implementation that would serve the call. */
   implementation: string;
+  /** Its kernel that would, where it has several; else the same name. */
+  kernel: string;
   /** Its tile sizes by name. */
   tiles: Record<string, number>;
+  /**
+   * Bytes of each array that the kernel itself keeps on the chip, by name: a workgroup's on a GPU, a thread's on a processor, whose caches hold
+   * them. Empty where other libraries' ops do the work, or registers hold everything.
+   */
+  onChip: Record<string, number>;
   /** FLOPs of the two products over the pairs that causality and window leave; what other masks hide is not known without running. */
   flops: number;
   /** Bytes to and from main memory, by the model of `roofline`. */
@@ -46,6 +54,8 @@ export interface Explanation {
   intensity: Both<number>;
   /** What would take longest on `machine`. */
   bound: Both<Bound>;
+  /** The least time on `machine`, by the longest of arithmetic, main memory and on-chip memory. */
+  seconds: Both<number>;
   /** Bytes held at the peak besides inputs and outputs. */
   memory: Both<number>;
   /** The backend's other implementations, and kernels of this one, each with the reason why it does not serve the call. */
@@ -90,7 +100,9 @@ function explained(
   const machine = machineOf('explain', wanted);
 
   const {implementation, passedOver} = chooseImplementation(backendName, problem, backend);
-  const {tiles, extraBytes, scoresInMainMemory, passedOver: kernels = []} = implementation.plan(problem, backend);
+  const {name} = implementation;
+  const plan = implementation.plan(problem, backend);
+  const {kernel = name, tiles, onChip = {}, extraBytes, scoresInMainMemory, passedOver: kernels = []} = plan;
   const sizes = sizesOf(problem, inputs);
   const fusedCost = fusedWork(sizes, BYTES_PER_ELEMENT, Math.max(1, tiles.queries ?? problem.Sq));
   if (scoresInMainMemory) fusedCost.bytes += scoreTraffic(sizes, BYTES_PER_ELEMENT);
@@ -98,14 +110,17 @@ function explained(
   const unfused = place(unfusedWork(sizes, BYTES_PER_ELEMENT), machine);
   return {
     backend: backendName,
-    implementation: implementation.name,
+    implementation: name,
+    kernel,
     tiles,
+    onChip,
     flops: fused.flops,
     bytes: {fused: fused.bytes, unfused: unfused.bytes},
     intensity: {fused: fused.intensity, unfused: unfused.intensity},
     bound: {fused: fused.bound, unfused: unfused.bound},
+    seconds: {fused: fused.seconds, unfused: unfused.seconds},
     memory: {fused: extraBytes, unfused: unfused.extraBytes},
-    reasons: [...passedOver, ...kernels, ...notReached(backendName, implementation.name, passedOver, sizes)],
+    reasons: [...passedOver, ...kernels, ...notReached(backendName, name, passedOver, sizes)],
     machine: machine.name,
   };
 }
@@ -119,7 +134,7 @@ function notReached(
 ): PassedOver[] {
   const asked = [serving, ...passedOver.map(({name}) => name)];
   const isEmpty = sizes.B * sizes.Sq * sizes.Sk === 0;
-  const reason = isEmpty ? 'there is nothing to compute' : `'${serving}' serves the call and is preferred`;
+  const reason = isEmpty ? 'there is nothing to compute' : preferred(serving);
   return implementationsOf(backendName)
     .filter(({name}) => !asked.includes(name))
     .map(({name}) => ({name, reason}));

@@ -30,14 +30,8 @@ export function attentionForward(problem: AttentionProblem, arrays: AttentionArr
   };
   const {k, v} = arrays;
   const fillScores = scoreTiles(problem, arrays);
-  const qTile = new Float64Array(QUERY_TILE * padded(D));
-  const kTile = new Float64Array(KEY_TILE * padded(D));
-  const vTile = new Float64Array(KEY_TILE * padded(Dv));
-  const accumulator = new Float64Array(QUERY_TILE * padded(Dv));
-  const tile = newScoreTile(problem);
-  const {scores} = tile;
-  const rowMax = new Float64Array(QUERY_TILE);
-  const rowSum = new Float64Array(QUERY_TILE);
+  const tiles = forwardTiles(problem);
+  const {qTile, kTile, vTile, oTile: accumulator, scores, rowMax, rowSum} = tiles;
 
   for (let b = 0; b < B; b++) {
     for (let h = 0; h < H; h++) {
@@ -73,7 +67,7 @@ export function attentionForward(problem: AttentionProblem, arrays: AttentionArr
             Dv,
             1,
           );
-          fillScores(b, h, i0, rows, j0, keys, qTile, kTile, tile);
+          fillScores(b, h, i0, rows, j0, keys, qTile, kTile, tiles);
           for (let r = 0; r < rows; r++) {
             updateRow(scores, r * width, keys, r, rowMax, rowSum, accumulator, padded(Dv));
             if (dropout > 0) dropRow(scores, r * width, keys, j0, keptInRow(seed, dropout, b, h, i0 + r), dropout);
@@ -91,6 +85,20 @@ export function attentionForward(problem: AttentionProblem, arrays: AttentionArr
 }
 
 /** Room for one tile of scores. */
+/** All that a call holds besides its inputs and results. */
+export function forwardTiles(problem: AttentionProblem) {
+  const {D, Dv} = problem;
+  return {
+    qTile: new Float64Array(QUERY_TILE * padded(D)),
+    kTile: new Float64Array(KEY_TILE * padded(D)),
+    vTile: new Float64Array(KEY_TILE * padded(Dv)),
+    oTile: new Float64Array(QUERY_TILE * padded(Dv)),
+    ...newScoreTile(problem),
+    rowMax: new Float64Array(QUERY_TILE),
+    rowSum: new Float64Array(QUERY_TILE),
+  };
+}
+
 export function newScoreTile({softcap}: AttentionProblem): ScoreTile {
   const size = QUERY_TILE * KEY_TILE;
   return {scores: new Float64Array(size), capRatio: softcap > 0 ? new Float64Array(size) : null};

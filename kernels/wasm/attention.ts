@@ -5,7 +5,7 @@ import type {AttentionInputs, AttentionProblem} from '../problem';
 import {FIELD_BYTES, writeFields} from './fields';
 import type {Fields} from './fields';
 import type {KernelName} from './module';
-import {KEY_BLOCK, scratchOf, tilingOf} from './tiling';
+import {KEY_BLOCK, partialBytes, scratchOf, tilingOf} from './tiling';
 
 /** Where kernels run: a memory with room for temporaries, and something that runs a kernel's items there. */
 export interface Place {
@@ -41,14 +41,13 @@ export function attentionForward(
   result: ResultAddresses,
   outside?: OutsideKeys,
 ): void {
-  const {B, H, Hkv, Sq, Dv} = problem;
+  const {B, H, Hkv, Sq} = problem;
   const tiling = tilingOf(problem);
   const {offsets, bytes} = scratchOf(problem, tiling, false);
   const at = place.allocate(FIELD_BYTES);
   const scratch = place.allocate(place.threads * bytes);
   const isDecode = tiling.kernel === 'decode';
-  // What each split leaves per row: its sums of values, maximum and sum of weights.
-  const partial = isDecode ? place.allocate(4 * B * H * Sq * tiling.splits * (Dv + 2)) : 0;
+  const partial = isDecode ? place.allocate(partialBytes(problem, tiling)) : 0;
   const fields = {...problemFields(problem, inputs), ...tilingFields(problem), ...offsets, ...result, partial};
   writeFields(place.memory, at, fields);
   if (isDecode) {

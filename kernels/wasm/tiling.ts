@@ -86,6 +86,10 @@ export function scratchOf({D, Dv, softcap}: AttentionProblem, {blockRows, tileKe
   return {offsets, bytes};
 }
 
+/** Bytes that the decode kernel leaves per row and split: its sums of values, maximum and sum of weights. */
+export const partialBytes = ({B, H, Sq, Dv}: AttentionProblem, {kernel, splits}: Tiling): number =>
+  kernel === 'decode' ? 4 * B * H * Sq * splits * (Dv + 2) : 0;
+
 export function roundUp(n: number, step: number): number {
   return Math.ceil(n / step) * step;
 }

@@ -1,12 +1,14 @@
 /** Backend `cpu`: the plain loops of kernels/cpu on the backend's typed arrays. */
 import type {DataId, KernelBackend, TensorInfo, TypedArray} from '@tensorflow/tfjs-core';
 import {gradientOfBias, gradientOfQueries, gradientOfSinks, gradientsOfKeysAndValues} from '../../kernels/cpu/backward';
-import {attentionForward} from '../../kernels/cpu/forward';
+import {attentionForward, forwardTiles} from '../../kernels/cpu/forward';
 import {onlineSoftmaxRows} from '../../kernels/cpu/online_softmax';
 import {KEY_TILE, QUERY_TILE} from '../../kernels/cpu/scores';
 import type {AttentionArrays} from '../../kernels/cpu/scores';
 import {shapesOf} from '../../kernels/problem';
 import type {AttentionInputs} from '../../kernels/problem';
+import {bytesOf} from '../../kernels/tiling';
+import type {OnChip} from '../../kernels/tiling';
 import type {BackwardCall} from '../op/kernels';
 import type {Implementation} from './implementation';
 
@@ -33,10 +35,11 @@ export const loops: Implementation = {
     const [rows, classes] = logits.shape;
     return make(backend, [rows, classes], onlineSoftmaxRows(read(logits, backend), rows, classes));
   },
-  plan: ({D, Dv}) => ({
-    tiles: {queries: QUERY_TILE, keys: KEY_TILE},
-    extraBytes: 8 * ((QUERY_TILE + KEY_TILE) * D + (QUERY_TILE + KEY_TILE) * Dv + QUERY_TILE * KEY_TILE),
-  }),
+  plan: problem => {
+    const onChip: OnChip = {};
+    for (const [name, array] of Object.entries(forwardTiles(problem))) if (array) onChip[name] = array.byteLength;
+    return {tiles: {queries: QUERY_TILE, keys: KEY_TILE}, onChip, extraBytes: bytesOf(onChip)};
+  },
 };
 
 function gradients({problem, inputs, saved, wanted}: BackwardCall, backend: KernelBackend): TensorInfo[] {

@@ -4,17 +4,22 @@
  */
 import type {KernelBackend, TensorInfo} from '@tensorflow/tfjs-core';
 import type {AttentionProblem} from '../../kernels/problem';
+import type {OnChip} from '../../kernels/tiling';
 import type {AttentionResult, BackwardCall, ForwardCall} from '../op/kernels';
 
 /** What an implementation would do for a call, for `explain`; no work is done. */
 export interface Plan {
+  /** Of an implementation with several kernels: the one that serves. */
+  kernel?: string;
   /** Named tile sizes, such as {queries: 64, keys: 32}; `queries` is how many share one reading of the keys (absent: all). */
   tiles: Record<string, number>;
+  /** Bytes of each array that the kernel itself keeps near the arithmetic, by name: of one workgroup or thread. */
+  onChip?: OnChip;
   /** Bytes held at once besides the inputs and the outputs. */
   extraBytes: number;
   /** The scores pass through main memory, block by block; absent where they stay on chip. */
   scoresInMainMemory?: boolean;
-  /** Of an implementation with several kernels: those that it prefers to the one it takes, and why they do not serve. */
+  /** Of an implementation with several kernels: the others, and why they do not serve. */
   passedOver?: Array<{name: string; reason: string}>;
 }
 
@@ -32,3 +37,6 @@ export interface Implementation {
   onlineSoftmax?: (logits: TensorInfo, backend: KernelBackend) => TensorInfo;
   plan(problem: AttentionProblem, backend: KernelBackend): Plan;
 }
+
+/** The reason of those that were not asked. */
+export const preferred = (name: string): string => `'${name}' serves the call and is preferred`;

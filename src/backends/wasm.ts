@@ -3,10 +3,11 @@ import {engine, env} from '@tensorflow/tfjs-core';
 import type {DataId, KernelBackend, TensorInfo, TypedArray} from '@tensorflow/tfjs-core';
 import {shapesOf} from '../../kernels/problem';
 import type {AttentionInputs, AttentionProblem} from '../../kernels/problem';
+import type {OnChip} from '../../kernels/tiling';
 import {attentionBackward, attentionForward} from '../../kernels/wasm/attention';
 import type {Addresses} from '../../kernels/wasm/attention';
 import {runsVariant} from '../../kernels/wasm/module';
-import {isDecode, scratchOf, tilingOf} from '../../kernels/wasm/tiling';
+import {isDecode, partialBytes, scratchOf, tilingOf} from '../../kernels/wasm/tiling';
 import type {AttentionResult, BackwardCall, ForwardCall} from '../op/kernels';
 import type {Implementation} from './implementation';
 import {chosenVariant, THREADED_FROM_FLAG, THREADS_FLAG} from './wasm_settings';
@@ -37,10 +38,14 @@ const nodeArrays = (backend: KernelBackend): HostArrays => ({
 export const cpuSimd = simdImplementation(backend => workOnCopies(cpuArrays(backend), chosenVariant()), cpuArrays);
 
 /** Backend `wasm`: one thread works on tfjs's own memory where it can be reached. */
-export const wasmSimd = simdImplementation(backend => {
-  const memory = tfjsMemory(backend);
-  return memory ? workInPlace(backend, memory, chosenVariant()) : workOnCopies(wasmArrays(backend), chosenVariant());
-}, wasmArrays);
+export const wasmSimd = simdImplementation(
+  backend => {
+    const memory = tfjsMemory(backend);
+    return memory ? workInPlace(backend, memory, chosenVariant()) : workOnCopies(wasmArrays(backend), chosenVariant());
+  },
+  wasmArrays,
+  tfjsMemory,
+);
 
 /** Backend `tensorflow` (tfjs-node). */
 export const nodeSimd = simdImplementation(backend => workOnCopies(nodeArrays(backend), chosenVariant()), nodeArrays);
@@ -49,12 +54,16 @@ function missingSimd(): string | null {
   return runsVariant('simd') ? null : 'this JavaScript engine has no WebAssembly SIMD';
 }
 
-/** WebAssembly addresses 4 GiB; the backward pass holds every tensor of the call and its gradient. */
-function tooLarge(problem: AttentionProblem): string | null {
+/** Bytes of the large tensors of a call, its result included. */
+function tensorBytes(problem: AttentionProblem): number {
   const {q, k, v, output} = shapesOf(problem);
   const size = (shape: readonly number[] | null): number => (shape ?? [0]).reduce((product, n) => product * n, 1);
-  const once = [q, k, v, output, problem.bias].reduce((sum, shape) => sum + 4 * size(shape), size(problem.mask));
-  const gigabytes = (2 * once) / 2 ** 30;
+  return [q, k, v, output, problem.bias].reduce((sum, shape) => sum + 4 * size(shape), size(problem.mask));
+}
+
+/** WebAssembly addresses 4 GiB; the backward pass holds every tensor of the call and its gradient. */
+function tooLarge(problem: AttentionProblem): string | null {
+  const gigabytes = (2 * tensorBytes(problem)) / 2 ** 30;
   return gigabytes < 3.5 ? null : `its tensors and gradients take ${gigabytes.toFixed(1)} GiB, WebAssembly addresses 4`;
 }
 
@@ -69,6 +78,7 @@ function threadsFor(problem: AttentionProblem): number {
 function simdImplementation(
   workplaceOfOneThread: (backend: KernelBackend) => Workplace,
   arraysOf: (backend: KernelBackend) => HostArrays,
+  memoryInPlace: (backend: KernelBackend) => WebAssembly.Memory | null = () => null,
 ): Implementation {
   const workplaceOf = (backend: KernelBackend, problem: AttentionProblem): Workplace => {
     const threads = threadsFor(problem);
@@ -103,11 +113,24 @@ function simdImplementation(
         work.release();
       }
     },
-    plan: problem => {
+    plan: (problem, backend) => {
       const tiling = tilingOf(problem);
+      const {kernel, blockRows, tileKeys, splitKeys} = tiling;
+      const {offsets, bytes} = scratchOf(problem, tiling, false);
+      const threads = threadsFor(problem);
+      const isCopied = threads > 1 || !memoryInPlace(backend);
+      // Of few queries one split of one head at a time.
+      const copied = kernel === 'decode' ? {...problem, B: 1, H: 1, Hkv: 1, Sk: splitKeys} : problem;
+      // Offsets ascend: an array reaches to the next one.
+      const onChip: OnChip = {};
+      Object.entries(offsets).forEach(([name, at], n, all) => {
+        onChip[name.slice(2).toLowerCase()] = (all[n + 1]?.[1] ?? bytes) - at;
+      });
       return {
-        tiles: {queries: tiling.blockRows, keys: tiling.tileKeys},
-        extraBytes: scratchOf(problem, tiling, false).bytes,
+        kernel: `simd-${kernel}`,
+        tiles: {queries: blockRows, keys: tileKeys},
+        onChip,
+        extraBytes: threads * bytes + partialBytes(problem, tiling) + (isCopied ? tensorBytes(copied) : 0),
       };
     },
   };

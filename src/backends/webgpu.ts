@@ -51,8 +51,8 @@ function implementation(
       return runSoftmax(internalsOf(backend), logits);
     },
     plan: (problem, backend) => {
-      const {tiles, splits, passedOver} = planOf(problem, backend);
-      return {tiles: {...tiles, splits}, extraBytes: 4 * partialSize(problem, splits), passedOver};
+      const {tiles, onChip, splits, variant: kernel, passedOver} = planOf(problem, backend);
+      return {kernel, tiles: {...tiles, splits}, onChip, extraBytes: 4 * partialSize(problem, splits), passedOver};
     },
   };
 }

@@ -28,6 +28,19 @@ export async function largestAllocation(work: () => Promise<void>): Promise<Allo
   return largest;
 }
 
+/** Bytes of all buffers and textures that `work` makes the GPU's backend create. */
+export async function bytesCreatedOnDevice(work: () => Promise<unknown>): Promise<number> {
+  let bytes = 0;
+  const report: Report = (_, elements) => (bytes += 4 * elements);
+  const restores = [watchWebGPU(report), watchWebGL(report)];
+  try {
+    await work();
+  } finally {
+    for (const restore of restores) restore();
+  }
+  return bytes;
+}
+
 /** The most bytes that tfjs's own count of tensors reaches above where it was, also inside kernels made of ops. */
 export function peakTensorBytes(work: () => tf.Tensor[]): number {
   const before = tf.memory().numBytes;
@@ -40,6 +53,30 @@ export function peakTensorBytes(work: () => tf.Tensor[]): number {
     restore();
   }
   return peak - before;
+}
+
+/** The same of the tensors' data, which a reshape shares with what it reshapes. */
+export function peakDataBytes(work: () => tf.Tensor[]): number {
+  const references = new Map<object, number>();
+  let bytes = 0;
+  let peak = 0;
+  const count = (x: tf.Tensor, step: 1 | -1): void => {
+    const before = references.get(x.dataId) ?? 0;
+    if (before === 0 && step < 0) return; // made before
+    references.set(x.dataId, before + step);
+    if (before === 0 || before + step === 0) bytes += step * x.size * tf.util.bytesPerElement(x.dtype);
+    peak = Math.max(peak, bytes);
+  };
+  const restores = [
+    watchMethod(tf.engine(), 'trackTensor', ([x]) => count(x as tf.Tensor, 1)),
+    watchMethod(tf.engine(), 'disposeTensor', ([x]) => count(x as tf.Tensor, -1)),
+  ];
+  try {
+    tf.dispose(work());
+  } finally {
+    restores.forEach(restore => restore());
+  }
+  return peak;
 }
 
 const ARRAYS = ['Float32Array', 'Float64Array', 'Int32Array', 'Uint32Array', 'Uint8Array', 'Uint16Array'] as const;

@@ -1,5 +1,5 @@
 /** The WGSL of every kernel with every kind of input, compiled by Dawn's null backend, and what a pipeline's key depends on. */
-import {decodeTiles, laneBytes, laneTiles} from '../../kernels/tiling';
+import {bytesOf, decodeTiles, laneArrays, laneTiles} from '../../kernels/tiling';
 import type {LaneTiles, WorkgroupLimits} from '../../kernels/tiling';
 import {shaderSource} from '../../kernels/webgpu/shader';
 import type {Binding, Exchange, KernelName} from '../../kernels/webgpu/shader';
@@ -98,7 +98,7 @@ describe('tiles', () => {
       for (let width = 1; width <= 1024; width++) {
         for (const pass of ['forward', 'backwardQ', 'backwardKV'] as const) {
           const tiles = laneTiles(width, width, pass, limits)!;
-          expect(laneBytes(tiles, width, width, pass)).toBeLessThanOrEqual(limits.storage);
+          expect(bytesOf(laneArrays(tiles, width, width, pass))).toBeLessThanOrEqual(limits.storage);
           expect(tiles.keys % tiles.block).toBe(0);
           expect(tiles.threads % tiles.lanes).toBe(0);
           if (limits.subgroup > 0) expect(limits.subgroup % tiles.lanes).toBe(0);

@@ -11,7 +11,7 @@ import {BLOCK_ROWS} from './row_block';
 export {composedBackward} from './backward';
 export {composedForward} from './forward';
 
-/** Scores, weights and a couple of intermediates of one block live at once. */
+/** Scores, weights and an intermediate or two of one block live at once. */
 const LIVE_BLOCKS = 4;
 
 export const composed: Implementation = {
@@ -28,10 +28,13 @@ export const composed: Implementation = {
     ),
   onlineSoftmax: logits => tf.softmax(logits as Tensor),
   plan: (problem: AttentionProblem) => {
-    const rows = Math.min(BLOCK_ROWS, problem.Sq);
+    const {B, H, Hkv, Sq, Sk, D, Dv} = problem;
+    const rows = Math.min(BLOCK_ROWS, Sq);
+    const ofBlock = rows * (LIVE_BLOCKS * Sk + D + Dv);
+    // Besides a block: q scaled, k transposed, the rows of the output that are done.
     return {
-      tiles: {queries: rows, keys: problem.Sk},
-      extraBytes: LIVE_BLOCKS * 4 * problem.B * problem.H * rows * problem.Sk,
+      tiles: {queries: rows, keys: Sk},
+      extraBytes: 4 * B * (H * (ofBlock + Sq * (D + Dv)) + Hkv * Sk * D),
       scoresInMainMemory: true,
     };
   },

@@ -2,8 +2,8 @@
  * Plans of the kernels that need more than tfjs's own device has: subgroups, float16, subgroup matrices. The script for pages, where
  * only that device opens, goes without them (rollup.config.mjs).
  */
-import {matrixBytes, matrixConstants, matrixTileRows, matrixTiles} from '../../../kernels/matrix_tiling';
-import {decodeTiles} from '../../../kernels/tiling';
+import {matrixArrays, matrixConstants, matrixTileRows, matrixTiles} from '../../../kernels/matrix_tiling';
+import {decodeArrays, decodeTiles} from '../../../kernels/tiling';
 import {TOO_WIDE, lanePlan, rowCount, tiled, withSplits} from './lane_plan';
 import type {Variant} from './lane_plan';
 
@@ -18,7 +18,7 @@ export const decodeVariant: Variant = (problem, state) => {
   if (state.limits.subgroup === 0) return NO_SUBGROUPS;
   const tiles = decodeTiles(problem.D, problem.Dv, Math.min(DECODE_ROWS, rowCount(problem)), state.limits);
   if (!tiles) return TOO_WIDE;
-  const plan = lanePlan(problem, tiles, tiles.rowGroups * tiles.rows);
+  const plan = lanePlan(tiles, tiles.rowGroups * tiles.rows, decodeArrays(tiles, problem.Dv));
   return withSplits(problem, state, {
     kernel: 'decode',
     ...plan,
@@ -42,8 +42,8 @@ export const matrixVariant: Variant = (problem, state) => {
     blocks: 1,
     tiles: {
       queries: tileRows, keys, rows, threads: subgroups * subgroup, subgroups, matrixM: M, matrixN: N, matrixK: K,
-      workgroupBytes: matrixBytes(tiles, D, Dv),
     },
+    onChip: matrixArrays(tiles, D, Dv),
   }); // prettier-ignore
 };
 

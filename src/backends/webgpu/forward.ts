@@ -3,6 +3,7 @@ import type {TensorInfo} from '@tensorflow/tfjs-core';
 import type {Constants} from '../../../kernels/header';
 import {shapesOf} from '../../../kernels/problem';
 import type {AttentionProblem} from '../../../kernels/problem';
+import type {OnChip} from '../../../kernels/tiling';
 import type {Exchange} from '../../../kernels/webgpu/shader';
 import type {AttentionResult, ForwardCall} from '../../op/kernels';
 import {optionConstants, optionalBindings, partOf, partsOf, problemUniforms, smallInputs} from './call';
@@ -24,8 +25,10 @@ export interface ForwardPlan {
   blocks: number;
   /** Parts that the keys of a row are cut into. */
   splits: number;
-  /** For `explain`: tile sizes by name, and the kernels that were asked before this one. */
+  /** For `explain`: tile sizes and bytes of workgroup memory by name, which variant this is, and why the others are not. */
   tiles: Record<string, number>;
+  onChip: OnChip;
+  variant?: string;
   passedOver?: Array<{name: string; reason: string}>;
 }
 

@@ -1,7 +1,7 @@
 /** Plans of the kernels whose invocations share rows: their tiles, and whether keys are split where there are few workgroups. */
 import type {AttentionProblem} from '../../../kernels/problem';
-import {laneBytes, laneTiles} from '../../../kernels/tiling';
-import type {LaneTiles, WorkgroupLimits} from '../../../kernels/tiling';
+import {laneArrays, laneTiles} from '../../../kernels/tiling';
+import type {LaneTiles, OnChip, WorkgroupLimits} from '../../../kernels/tiling';
 import {partsOf} from './call';
 import type {DeviceState} from './device';
 import {partialSize} from './forward';
@@ -36,7 +36,7 @@ export function withSplits(
 }
 
 /** What all kernels share whose invocations share rows. */
-export function lanePlan({D, Dv}: AttentionProblem, tiles: LaneTiles, tileRows: number) {
+export function lanePlan(tiles: LaneTiles, tileRows: number, onChip: OnChip) {
   const {lanes, rows, threads, keys, block, exchange} = tiles;
   return {
     exchange,
@@ -44,14 +44,16 @@ export function lanePlan({D, Dv}: AttentionProblem, tiles: LaneTiles, tileRows: 
     tileRows,
     keys,
     blocks: keys / block,
-    tiles: {queries: tileRows, keys, lanes, rows, threads, workgroupBytes: laneBytes(tiles, D, Dv)},
+    tiles: {queries: tileRows, keys, lanes, rows, threads},
+    onChip,
   };
 }
 
 export function tiled(problem: AttentionProblem, state: DeviceState, limits: WorkgroupLimits, half = false) {
-  const tiles = laneTiles(problem.D, problem.Dv, 'forward', limits, half);
+  const {D, Dv} = problem;
+  const tiles = laneTiles(D, Dv, 'forward', limits, half);
   if (!tiles) return TOO_WIDE;
-  const shared = lanePlan(problem, tiles, (tiles.threads / tiles.lanes) * tiles.rows);
+  const shared = lanePlan(tiles, (tiles.threads / tiles.lanes) * tiles.rows, laneArrays(tiles, D, Dv));
   return withSplits(problem, state, {kernel: half ? 'forwardHalf' : 'forward', ...shared});
 }
 

@@ -1,5 +1,7 @@
 /** Which of WebGPU's forward kernels serves a call: each answers with a plan or the reason why not. */
+import {preferred} from '../implementation';
 import {fewQueriesVariant, halfVariant, matrixVariant, subgroupVariant} from './extended_plan';
+import type {ForwardPlan} from './forward';
 import {plainVariant} from './lane_plan';
 import type {Variant} from './lane_plan';
 
@@ -15,13 +17,14 @@ const PREFERRED: ReadonlyArray<readonly [name: string, variant: Variant]> = [
   ['webgpu-plain', plainVariant],
 ];
 
-/** The first kernel that serves the call; those before it, with their reasons, go into its plan. */
+/** The first kernel that serves the call; the others, with their reasons, go into its plan. */
 export const bestVariant: Variant = (problem, state) => {
   const passedOver: Array<{name: string; reason: string}> = [];
+  let served: ForwardPlan | undefined;
   for (const [name, variant] of PREFERRED) {
-    const plan = variant(problem, state);
-    if (typeof plan !== 'string') return {...plan, passedOver};
-    passedOver.push({name, reason: plan});
+    const plan = served ? preferred(served.variant!) : variant(problem, state);
+    if (typeof plan === 'string') passedOver.push({name, reason: plan});
+    else served = {...plan, variant: name, passedOver};
   }
-  return passedOver[passedOver.length - 1].reason;
+  return served ?? passedOver[passedOver.length - 1].reason;
 };
