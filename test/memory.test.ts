@@ -3,18 +3,13 @@
  * since it was last reset; elsewhere the suite is skipped.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import {existsSync, readFileSync, writeFileSync} from 'node:fs';
-import {setTimeout as pause} from 'node:timers/promises';
-import {setFlagsFromString} from 'node:v8';
-import {runInNewContext} from 'node:vm';
 import {flashAttention} from '../src';
 import {describeOn} from './harness/node';
 import type {NodeBackend} from './harness/node';
 import {normalNumbers} from './inputs';
+import {canTellPeak, peakRise} from './peak_memory';
 
-const STATUS = '/proc/self/status';
-const RESET = '/proc/self/clear_refs';
-const describeHere = existsSync(RESET) ? describe : describe.skip;
+const describeHere = canTellPeak() ? describe : describe.skip;
 
 const N = 6144;
 const D = 8;
@@ -23,30 +18,14 @@ const SQUARE_MB = (4 * N * N) / 2 ** 20;
 /** Flash attention stays below it, the chain does not, whatever else the process frees meanwhile (36 MB seen). */
 const LIMIT_MB = SQUARE_MB / 2;
 
-function statusMB(field: 'VmHWM' | 'VmRSS'): number {
-  const [, kilobytes] = new RegExp(`${field}:\\s+(\\d+) kB`).exec(readFileSync(STATUS, 'utf8'))!;
-  return Number(kilobytes) / 1024;
-}
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
-
 /** Megabytes by which the process's resident memory rises, at most, while `work` runs. */
 async function peakMB(work: () => tf.Tensor[]): Promise<number> {
-  // What earlier work left behind would be freed meanwhile, and hide as much of the rise.
-  let before = Infinity;
-  for (let falls = true; falls;) {
-    collectGarbage();
-    await pause(100); // array memory is freed after the collection, not in it
-    const now = statusMB('VmRSS');
-    falls = now < before - 1;
-    before = Math.min(before, now);
-  }
-  writeFileSync(RESET, '5');
-  const results = work();
-  await results[0].data();
-  tf.dispose(results);
-  return statusMB('VmHWM') - before;
+  const bytes = await peakRise(async () => {
+    const results = work();
+    await results[0].data();
+    tf.dispose(results);
+  });
+  return bytes / 2 ** 20;
 }
 
 describeHere('peak memory of the process', () => {

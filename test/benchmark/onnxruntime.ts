@@ -14,6 +14,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type {Tensor4D} from '@tensorflow/tfjs-core';
 import {flashAttention} from '../../src';
 import {THREADS_FLAG} from '../../src/backends/wasm_settings';
+import {attentionModel} from './compare/onnx_model';
 import {cpuClock} from './measure';
 
 const H = 4;
@@ -29,36 +30,6 @@ function numbers(n: number, seed: number): Float32Array {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return state / 2 ** 31 - 1;
   });
-}
-
-/** Fields of a protocol buffer: strings, nested messages, integers. */
-type Field = [number: number, value: string | number | Field[]];
-
-function encode(fields: Field[]): number[] {
-  const varint = (n: number): number[] => (n < 128 ? [n] : [(n & 127) | 128, ...varint(Math.floor(n / 128))]);
-  return fields.flatMap(([number, value]) => {
-    if (typeof value === 'number') return [...varint(number << 3), ...varint(value)];
-    const bytes = typeof value === 'string' ? Array.from(new TextEncoder().encode(value)) : encode(value);
-    return [...varint((number << 3) | 2), ...varint(bytes.length), ...bytes];
-  });
-}
-
-/** An ONNX model of one MultiHeadAttention node; field numbers as in onnx.proto. */
-function model(n: number): Uint8Array {
-  const tensor = (name: string): Field[] => [
-    [1, name],
-    [2, [[1, [[1, 1], [2, [1, n, H * D].map(size => [1, [[1, size]]] as Field)]]]]],
-  ]; // prettier-ignore
-  const names = ['q', 'k', 'v'];
-  const node: Field[] = [
-    ...names.map(name => [1, name] as Field),
-    [2, 'output'],
-    [4, 'MultiHeadAttention'],
-    [5, [[1, 'num_heads'], [3, H], [20, 2]]],
-    [7, 'com.microsoft'],
-  ]; // prettier-ignore
-  const graph: Field[] = [[1, node], [2, 'attention'], ...names.map(name => [11, tensor(name)] as Field), [12, tensor('output')]]; // prettier-ignore
-  return Uint8Array.from(encode([[1, 8], [7, graph], [8, [[1, ''], [2, 17]]], [8, [[1, 'com.microsoft'], [2, 1]]]])); // prettier-ignore
 }
 
 /** The part of onnxruntime that is used here. */
@@ -80,7 +51,8 @@ async function child(): Promise<void> {
   let size = 0;
   async function answer(n: number, rounds: number): Promise<void> {
     try {
-      if (size !== n) session = await runtime.InferenceSession.create(model(n), options);
+      if (size !== n)
+        session = await runtime.InferenceSession.create(attentionModel({pass: 'forward', H, N: n, D}), options);
       size = n;
       const feeds = Object.fromEntries(
         ['q', 'k', 'v'].map((name, i) => [name, new runtime.Tensor('float32', numbers(n, i + 1), [1, n, H * D])]),

@@ -17,8 +17,10 @@ export interface Gpu {
   /** Validation errors so far. */
   errors: string[];
   finish(): Promise<void>;
+  /** Keeps it busy for a while: an idle GPU clocks low. */
+  warm(): Promise<void>;
   /** Median milliseconds of GPU time. */
-  milliseconds(f: () => tf.Tensor, repeats?: number): Promise<number>;
+  milliseconds(f: () => tf.TensorContainer, repeats?: number): Promise<number>;
 }
 
 /** @param warmMs how long the GPU is kept busy before each measurement: an idle one clocks low. */
@@ -48,19 +50,19 @@ export async function openGpu(warmMs: number): Promise<Gpu> {
     burst();
   }
 
-  async function milliseconds(f: () => tf.Tensor, repeats = 3): Promise<number> {
-    f().dispose();
+  async function milliseconds(f: () => tf.TensorContainer, repeats = 3): Promise<number> {
+    tf.dispose(f());
     await finish();
     await warm();
     const samples: number[] = [];
     for (let n = 0; n < 5; n++) {
       const {kernelMs} = await backend.time(() => {
-        for (let r = 0; r < repeats; r++) f().dispose();
+        for (let r = 0; r < repeats; r++) tf.dispose(f());
       });
       samples.push(kernelMs / repeats);
     }
     return samples.sort((a, b) => a - b)[2];
   }
 
-  return {device, errors, finish, milliseconds};
+  return {device, errors, finish, warm, milliseconds};
 }

@@ -1,8 +1,8 @@
 /** The published package: its tarball, installed into an empty project, as CommonJS, ES module, types, command and script tag. */
 import {spawnSync} from 'node:child_process';
-import {cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
-import {join} from 'node:path';
+import {dirname, join} from 'node:path';
 import {describeWith} from '../harness/node';
 import {launch} from '../harness/browser';
 
@@ -64,8 +64,28 @@ const MEAN = [2];
 
 it('holds what users need and nothing else', () => {
   const files = readdirSync(join(project, 'node_modules/tfjs-flash-attention')).sort();
-  const wanted = ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'package.json'];
+  const wanted = ['CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'README.md', 'SECURITY.md', 'dist', 'docs', 'package.json', 'test']; // prettier-ignore
   expect(files).toEqual(wanted);
+  expect(shipped('docs').filter(file => !file.endsWith('.md'))).toEqual([]);
+  expect(shipped('test')).toEqual(['benchmark', 'benchmark/README.md']);
+});
+
+/** Paths of files and folders below a folder of the installed package. */
+function shipped(path: string): string[] {
+  return readdirSync(join(project, 'node_modules/tfjs-flash-attention', path), {recursive: true, encoding: 'utf8'});
+}
+
+it('has pages whose relative links lead to what is in it', () => {
+  const installed = join(project, 'node_modules/tfjs-flash-attention');
+  const pages = shipped('.').filter(file => file.endsWith('.md'));
+  const links = pages.flatMap(page =>
+    [...readFileSync(join(installed, page), 'utf8').matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)].map(([, path]) => ({
+      page,
+      path: join(dirname(page), path),
+    })),
+  );
+  expect(links.length).toBeGreaterThan(10);
+  expect(links.filter(({path}) => !existsSync(join(installed, path)))).toEqual([]);
 });
 
 it('names the entries that are built', () => {

@@ -1,0 +1,131 @@
+/** The comparison verifies before it times, its columns add up, and the tables of the pages are those of the saved results. */
+import {spawnSync} from 'node:child_process';
+import {pages, readPage, ROOT} from '../documents/code_blocks';
+import {referenceAttention} from '../reference';
+import {attentionCase} from '../cases';
+import {canTellPeak, peakRise} from '../peak_memory';
+import {resultsShown, savedResults, withTables} from './compare/markdown';
+import {inputsOf} from './compare/numbers';
+import {flopsOf} from './compare/result';
+import type {Problem, Result} from './compare/result';
+import {verifierOf} from './compare/verify';
+
+function bench(...args: string[]) {
+  const {status, stdout, stderr} = spawnSync(process.execPath, ['.ci/bench.mjs', ...args], {
+    cwd: ROOT,
+    encoding: 'utf8',
+  });
+  return {status, stdout, stderr};
+}
+
+const cell = (text: string): string => text.replaceAll(/ +/g, ' ');
+
+describe('npm run bench', () => {
+  it('verifies, then compares everybody on a backend', () => {
+    const {status, stdout, stderr} = bench('--backend', 'cpu', '--sizes', '24', '--heads', '2', '--width', '8', '--rounds', '3', '--json'); // prettier-ignore
+    expect({status, verified: stderr.startsWith('All results match.\n')}).toEqual({status: 0, verified: true});
+    const result = JSON.parse(stdout) as Result;
+    expect(result.command).toMatch('npm run bench -- --backend cpu');
+    for (const pass of ['forward', 'backward', 'decode']) {
+      const names = result.rows.filter(row => row.pass === pass).map(({contestant}) => contestant);
+      expect(names).toEqual(expect.arrayContaining(['flash, simd', 'flash, loops', 'flash, composed', 'chain']));
+    }
+    for (const row of result.rows) {
+      const chain = result.rows.find(({pass, contestant}) => pass === row.pass && contestant === 'chain')!;
+      expect(row.timesChain).toBeCloseTo(chain.ms / row.ms, 10);
+      expect(row.gflops).toBeCloseTo(flopsOf(row) / row.ms / 1e6, 10);
+      expect(row.lower).toBeLessThanOrEqual(row.ms);
+      expect(row.ms).toBeLessThanOrEqual(row.upper);
+      if (canTellPeak()) expect(row.megabytes).toBeGreaterThanOrEqual(0);
+    }
+    const predicted = result.rows.filter(row => row.predicted).map(({pass, implementation}) => [pass, implementation]);
+    expect(predicted).toContainEqual(['forward', 'simd']);
+  }, 120_000);
+
+  it.each([
+    [['--backend', 'tpu'], /tpu/],
+    [['--sizes', '0'], /positive integer/],
+    [['nothing'], /Usage: npm run bench -- \[options\] \| <cache \| cpu/],
+  ])('refuses %j with status 2', (args, words) => {
+    const {status, stderr} = bench(...args);
+    expect(status).toBe(2);
+    expect(stderr).toMatch(words);
+  });
+
+  it('lists the other questions in its help', () => {
+    const {status, stdout} = bench('--help');
+    expect(status).toBe(0);
+    expect(cell(stdout)).toMatch(/Other questions .* cache \| cpu \| graph/s);
+  });
+});
+
+describe('verification', () => {
+  const problem: Problem = {pass: 'forward', H: 2, N: 24, D: 4};
+  const reference = (): Float32Array => {
+    const {H, N, D} = problem;
+    const array = (values: Float32Array) => ({shape: [1, H, N, D], dtype: 'float32' as const, values});
+    const {q, k, v} = inputsOf(problem);
+    return Float32Array.from(
+      referenceAttention(attentionCase('whole', {H, Sq: N, Sk: N, D}), {q: array(q), k: array(k), v: array(v)}).output,
+    );
+  };
+
+  it('takes what is right and refuses what is not', () => {
+    const verifier = verifierOf(problem);
+    const output = reference();
+    expect(() => verifier.output('right', output)).not.toThrow();
+    output[3] += 1e-3;
+    expect(() => verifier.output('wrong', output)).toThrow('wrong, forward, N 24');
+  });
+
+  it('sees a gradient that is off', () => {
+    const verifier = verifierOf({...problem, pass: 'backward'});
+    const zeros = [1, 2, 3].map(() => new Float32Array(2 * 24 * 4));
+    expect(() => verifier.gradients('zeros', zeros)).toThrow('zeros, backward, N 24: dq');
+  });
+});
+
+(canTellPeak() ? it : it.skip)('the memory measured is that of the run, and not of what went before', async () => {
+  const megabyte = 2 ** 20;
+  const kept: Uint8Array[] = [];
+  const fill = (megabytes: number) => async () => void kept.push(new Uint8Array(megabytes * megabyte).fill(1));
+  await fill(100)();
+  kept.pop();
+  const rise = await peakRise(fill(40));
+  expect(rise / megabyte).toBeGreaterThan(38);
+  expect(rise / megabyte).toBeLessThan(60);
+});
+
+describe('the tables of the pages', () => {
+  const results = savedResults();
+
+  it.each(pages())('%s shows what was measured', page => {
+    const text = readPage(page);
+    expect(withTables(text, results)).toBe(text);
+  });
+
+  it('a figure that changes is seen', () => {
+    const [name, result] = [...results][0];
+    const [row, ...rest] = result.rows;
+    const changed = new Map(results).set(name, {...result, rows: [{...row, ms: row.ms * 1.5}, ...rest]});
+    const page = readPage('docs/benchmarks.md');
+    expect(withTables(page, changed)).not.toBe(page);
+  });
+
+  it('show every saved result, each with its machine, versions and command', () => {
+    const shown = pages().flatMap(page => resultsShown(readPage(page)));
+    expect(new Set(shown)).toEqual(new Set(results.keys()));
+    for (const [name, {command, date, machine, versions}] of results) {
+      expect(command).toMatch(new RegExp(`^npm run bench -- .*--save ${name}$`));
+      expect(date).toMatch(/^\d{4}-\d\d-\d\d$/);
+      expect(machine).toMatchObject({cpu: expect.any(String), cores: expect.any(Number), system: expect.any(String)});
+      expect(Object.keys(versions)).toEqual(expect.arrayContaining(['node', '@tensorflow/tfjs-core']));
+    }
+  });
+
+  it('an unknown table or result is an error', () => {
+    const page = (marker: string) => `<!-- table: ${marker} -->\n<!-- end of table -->`;
+    expect(() => withTables(page('nothing'), results)).toThrow(`there is no table 'nothing'`);
+    expect(() => withTables(page('comparison nothing'), results)).toThrow(`there is no result 'nothing'`);
+  });
+});
