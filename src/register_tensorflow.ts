@@ -1,6 +1,6 @@
 /** tfjs-node's own implementations, best first: a module of its own, which the script for pages leaves out. */
 import type {Implementation} from './backends/implementation';
-import {blocked, computesOnGpu} from './backends/node';
+import {blocked, computesOnGpu, hasBias} from './backends/node';
 import {nodeSimd} from './backends/wasm';
 
 const simdOnHost: Implementation = {
@@ -8,4 +8,12 @@ const simdOnHost: Implementation = {
   unsupported: (problem, backend) => computesOnGpu(backend) ?? nodeSimd.unsupported(problem, backend),
 };
 
-export const nodeImplementations: readonly Implementation[] = [blocked, simdOnHost];
+/** Gradients of what has a bias, mask or keyLengths are the WebAssembly kernels' even where the forward pass is TensorFlow's. */
+const blockedForward: Implementation = {
+  ...blocked,
+  unsupported: (problem, backend) =>
+    blocked.unsupported(problem, backend) ?? (hasBias(problem) ? nodeSimd.unsupported(problem, backend) : null),
+  backward: (call, backend) => (hasBias(call.problem) ? nodeSimd : blocked).backward(call, backend),
+};
+
+export const nodeImplementations: readonly Implementation[] = [blockedForward, simdOnHost];

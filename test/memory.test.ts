@@ -3,7 +3,8 @@
  * since it was last reset; elsewhere the suite is skipped.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import {flashAttention} from '../src';
+import {explain, flashAttention} from '../src';
+import type {FlashAttentionOptions} from '../src';
 import {describeOn} from './harness/node';
 import type {NodeBackend} from './harness/node';
 import {normalNumbers} from './inputs';
@@ -54,6 +55,24 @@ describeHere('peak memory of the process', () => {
       it('the chain does not, so that the measure can tell', async () => {
         expect(await peakMB(() => [tf.tidy(() => tf.matMul(q, k, false, true))])).toBeGreaterThan(LIMIT_MB);
       });
+    });
+  });
+
+  describeOn('tensorflow', `one head of ${N} × ${N} in TensorFlow's graph`, () => {
+    const WIDTH = 32;
+
+    it.each<[string, (dense: tf.Tensor) => FlashAttentionOptions]>([
+      ['keyLengths', () => ({keyLengths: [N - 100]})],
+      ['keyLengths 0: the second, careful way', () => ({keyLengths: [0]})],
+      ['a dense mask', mask => ({mask})],
+    ])('%s stays far below', async (_, optionsFor) => {
+      const x = tf.randomNormal([1, 1, N, WIDTH]);
+      const mask = tf.ones([N, N], 'bool');
+      const attend = (): tf.Tensor => flashAttention(x, x, x, optionsFor(mask));
+      expect(explain(x, x, x, optionsFor(mask)).implementation).toBe('blocked');
+      tf.dispose(attend()); // pools are filled
+      expect(await peakMB(() => [attend()])).toBeLessThan(LIMIT_MB);
+      tf.dispose([x, mask]);
     });
   });
 });

@@ -1,7 +1,7 @@
 /**
  * How fast are the WebAssembly kernels, and tfjs-node's blocks, against a core's peak and the chain of the same backend?
  *
- * npm run bench -- cpu [cpu | wasm | tensorflow] [sizes | options | threads | decode | backward | long]
+ * npm run bench -- cpu [cpu | wasm | tensorflow] [sizes | options | masks | threads | decode | backward | long]
  *                                       H4, D 64 unless said; verified against float64 first; ratios of one run.
  *                                       RELAXED=1 has Node 20 enable relaxed SIMD first; CLOCK=cpu counts the process's CPU time, for one thread on a busy machine.
  */
@@ -14,6 +14,7 @@ import {instantiateProbe, PEAK_FLOPS} from '../../kernels/wasm/probe';
 import {flashAttention} from '../../src';
 import type {FlashAttentionOptions} from '../../src';
 import {chosenVariant, THREADS_FLAG} from '../../src/backends/wasm_settings';
+import {forceImplementation, implementationsOf} from '../../src/register';
 import {attentionCase} from '../cases';
 import {checkCase} from '../contract/run_case';
 import {chain} from './chain';
@@ -127,6 +128,55 @@ async function options(): Promise<void> {
   );
 }
 
+/** Against the chain with the same mask added to its scores, and each of the backend's ways by name. */
+async function masks(): Promise<void> {
+  const names = implementationsOf(backend).map(({name}) => name).slice(0, -1); // prettier-ignore
+  const only = process.argv[4];
+  for (const [heads, n] of [
+    [H, 128],
+    [H, 256],
+    [H, 512],
+    [H, 1024],
+    [H, 2048],
+    [12, 128],
+    [12, 512],
+  ]) {
+    // prettier-ignore
+    const [q, k, v] = inputs(n, 64, heads);
+    const padding = tf.tensor(Float32Array.from({length: n}, (_, j) => (j < 0.9 * n ? 0 : -1e4)), [1, 1, 1, n]); // prettier-ignore
+    const bias = tf.randomNormal<tf.Rank.R4>([1, heads, n, n]);
+    const mask = tf.greater<Tensor4D>(tf.randomUniform([1, 1, n, n]), 0.3);
+    const keyLengths = tf.tensor1d([Math.ceil(0.9 * n)], 'int32');
+    const added = tf.tidy(() => tf.mul(tf.sub(tf.cast(mask, 'float32'), 1), 1e9));
+    const kinds: Array<[string, FlashAttentionOptions, Tensor | undefined]> = [
+      ['plain', {}, undefined],
+      ['padding [1, 1, 1, N]', {bias: padding}, padding],
+      ['keyLengths', {keyLengths}, padding],
+      ['mask [1, 1, N, N]', {mask}, added],
+      ['bias [1, H, N, N]', {bias}, bias],
+    ];
+    for (const [kind, given, ofChain] of kinds.filter(([kind]) => !only || kind.startsWith(only))) {
+      const run =
+        (name: string | null, o: FlashAttentionOptions = given) =>
+        () => {
+          forceImplementation(name);
+          const output = flashAttention(q, k, v, o);
+          forceImplementation(null);
+          return output;
+        };
+      const gflop = (4 * heads * n * n * 64) / 1e9;
+      const runs = [
+        ...names.map(name => ({name, gflop, run: run(name)})),
+        {name: 'chain', gflop, run: () => chain(q, k, v, ofChain)},
+      ];
+      const times = await compare(`${kind}, H ${heads}, N ${n}`, runs, n > 1024 ? 7 : 15);
+      const chainMs = times[times.length - 1];
+      console.log(`  ${names.map((name, i) => `${name} ${(chainMs / times[i]).toFixed(2)}×`).join(', ')} the chain`);
+    }
+    tf.dispose([q, k, v, padding, bias, mask, keyLengths, added]);
+  }
+}
+
 async function threads(): Promise<void> {
   for (const n of [512, 1024, 2048]) {
     const [q, k, v] = inputs(n, 64);
@@ -216,7 +266,7 @@ async function main(): Promise<void> {
   await case_('causal', {H: 2, Sq: 300, Sk: 300, D: 64, options: {causal: true}});
   await case_('decode', {H: 2, Sq: 1, Sk: 300, D: 64});
   console.log(`All results match. Backend ${backend}.`);
-  const parts = {sizes, options, threads, decode, backward, long};
+  const parts = {sizes, options, masks, threads, decode, backward, long};
   for (const [name, run] of Object.entries(parts)) if (!part || name === part) await run();
 }
 

@@ -34,7 +34,7 @@ const CACHES: AttentionCase[] = [
 const INFINITIES = [Infinity, -Infinity];
 
 /** Keys at j ≥ keyLengths[b] hold NaN or infinities: every bit of output and gradients stays. */
-function poisonedCache(c: AttentionCase, name: string, poison: (n: number) => number): ContractTest {
+export function poisonedCache(c: AttentionCase, name: string, poison: (n: number) => number): ContractTest {
   return {
     name: `poisoned cache (${name}): ${c.name}`,
     run: async () => {
@@ -93,7 +93,7 @@ const HIDING: AttentionCase[] = [
 const BROKEN_KEYS = [3, 40, 66];
 
 /** k is broken at three keys: rows that see one of them are NaN (k NaN), rows that see none keep every bit. */
-function brokenKeys(c: AttentionCase, k: number, v: number): ContractTest {
+export function brokenKeys(c: AttentionCase, k: number, v: number): ContractTest {
   return {
     name: `hidden k = ${k}, v = ${v}: ${c.name}`,
     run: async () => {
@@ -136,7 +136,7 @@ const HIDDEN_FROM_ALL: AttentionCase[] = [
   }),
 ]; // prettier-ignore
 
-function hiddenFromAll(c: AttentionCase): ContractTest {
+export function hiddenFromAll(c: AttentionCase): ContractTest {
   return {
     name: `hidden from all, gradients: ${c.name}`,
     run: async () => {

@@ -23,34 +23,43 @@ export interface Block {
 /** What is cut into blocks: so many heads of `length` rows each, against `others`. */
 export interface Cut {
   heads: number;
+  /** No block spans heads of two groups of so many: all heads, or those of a batch. */
+  group: number;
   length: number;
   others: number;
 }
 
+/** Whether a bias or mask differs from row to row, so that each block takes its part: then a block is of one batch. */
+export const biasIsPerRow = ({bias, mask}: AttentionProblem): boolean =>
+  [bias, mask].some(shape => shape !== null && shape[2] > 1);
+
 /** Rows of queries against all keys. */
-export function rowCut({B, H, Hkv, Sq, Sk}: AttentionProblem): Cut {
-  return {heads: B * Hkv, length: (H / Hkv) * Sq, others: Sk};
+export function rowCut(problem: AttentionProblem): Cut {
+  const {B, H, Hkv, Sq, Sk} = problem;
+  const heads = B * Hkv;
+  return {heads, group: biasIsPerRow(problem) ? Hkv : heads, length: (H / Hkv) * Sq, others: Sk};
 }
 
 /** Keys against all rows of queries. */
 export function keyCut(problem: AttentionProblem): Cut {
-  const {heads, length, others} = rowCut(problem);
-  return {heads, length: others, others: length};
+  const {heads, group, length, others} = rowCut(problem);
+  return {heads, group, length: others, others: length};
 }
 
-export function blockSize({heads, length, others}: Cut): {heads: number; rows: number} {
-  const fitting = Math.floor(BLOCK_BYTES / (4 * heads * others));
+export function blockSize({group, length, others}: Cut): {heads: number; rows: number} {
+  const fitting = Math.floor(BLOCK_BYTES / (4 * group * others));
   const rows = Math.min(length, MOST_ROWS, Math.max(LEAST_ROWS, fitting));
-  return {heads: Math.max(1, Math.min(heads, Math.floor(BLOCK_BYTES / (4 * rows * others)))), rows};
+  return {heads: Math.max(1, Math.min(group, Math.floor(BLOCK_BYTES / (4 * rows * others)))), rows};
 }
 
 export function* blocksOf(all: Cut): Generator<Block> {
   const size = blockSize(all);
-  for (let head = 0; head < all.heads; head += size.heads) {
-    const heads = Math.min(size.heads, all.heads - head);
+  for (let head = 0; head < all.heads;) {
+    const heads = Math.min(size.heads, all.group - (head % all.group));
     for (let first = 0; first < all.length; first += size.rows) {
       yield {head, heads, first, rows: Math.min(size.rows, all.length - first)};
     }
+    head += heads;
   }
 }
 

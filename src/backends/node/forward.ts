@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type {KernelBackend, Tensor, TensorInfo} from '@tensorflow/tfjs-core';
 import type {AttentionProblem} from '../../../kernels/problem';
 import type {AttentionResult, ForwardCall} from '../../op/kernels';
+import {biasOf, hasBias} from './bias';
 import {allOf, blocksOf, fold, joined, rowCut, rowsOf, unfold} from './blocks';
 import type {Block} from './blocks';
 import {runGraph} from './session';
@@ -20,9 +21,11 @@ export function forward(
   const v = fold(problem, inputs.v, Hkv);
   const scale = tf.scalar(problem.scale);
   const logs = rowLogs(problem);
+  const biasOfBlock = hasBias(problem) ? biasOf(problem, inputs) : null;
   const parts = Array.from(blocksOf(rowCut(problem)), block =>
     tf.tidy(() => {
       const fed = {q: rowsOf(q, block), k: allOf(k, block), v: allOf(v, block), scale};
+      if (biasOfBlock) return biased(backend, {...fed, bias: biasOfBlock(block)}, block, ignoresLse ? null : logs);
       if (ignoresLse) return runGraph(backend, fed, 'output').output;
       const first = runGraph(backend, fed, 'output', 'firstScore', 'firstWeight');
       if (logs.write(block, first.firstScore, first.firstWeight)) return first.output;
@@ -33,6 +36,23 @@ export function forward(
   );
   return {output: unfold(problem, joined(rowCut(problem), parts), H, Sq), ...logs.tensors()};
 }
+
+/** A block with a bias. What −∞ hides may not have been finite, and rows may see nothing: looked after where a total tells. */
+function biased(backend: KernelBackend, fed: Record<string, Tensor>, block: Block, logs: RowLogs | null): Tensor {
+  // The first key's weight would seldom do: a mask hides it, or a bias.
+  const ofLse = logs ? (['maxBiased', 'maxWeightBiased'] as const) : [];
+  const {outputBiased, totalBiased, maxBiased, maxWeightBiased} = runGraph(backend, fed, 'outputBiased', 'totalBiased', ...ofLse); // prettier-ignore
+  if (Number.isFinite(totalBiased.dataSync()[0])) {
+    logs?.write(block, maxBiased, maxWeightBiased);
+    return outputBiased;
+  }
+  if (!logs) return runGraph(backend, fed, 'outputHiding').outputHiding;
+  const {outputHiding, maxShown, maxWeightHiding} = runGraph(backend, fed, 'outputHiding', 'maxShown', 'maxWeightHiding'); // prettier-ignore
+  logs.write(block, maxShown, maxWeightHiding);
+  return outputHiding;
+}
+
+type RowLogs = ReturnType<typeof rowLogs>;
 
 /** lse and lseLow of all rows, written block by block; zeros where nobody wants them. */
 function rowLogs(problem: AttentionProblem) {
@@ -45,9 +65,10 @@ function rowLogs(problem: AttentionProblem) {
       const [scores, weights] = [score.dataSync(), weight.dataSync()];
       for (let n = 0; n < scores.length; n++) {
         const row = (head + Math.floor(n / rows)) * length + first + (n % rows);
-        const value = scores[n] - Math.log(weights[n]);
-        lse[row] = value;
-        const low = value - lse[row];
+        const minusLog = -Math.log(weights[n]);
+        lse[row] = scores[n] + minusLog;
+        // In this order: beside a score of −1e38 the logarithm is lost in float64, too.
+        const low = scores[n] - lse[row] + minusLog;
         lseLow[row] = Number.isFinite(low) ? low : 0;
       }
       // Not `some`: a NaN must fail, too.

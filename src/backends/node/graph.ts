@@ -2,7 +2,7 @@
  * What is computed of a block, as a TensorFlow graph: called as a whole it costs one call from JavaScript, where its ops one by one
  * cost that each, as much as some 50 000 scores. Tensors are [heads, length, width].
  */
-import {FLOAT, INT32} from './graph_def';
+import {BOOL, FLOAT, INT32} from './graph_def';
 import type {Attribute, GraphNode} from './graph_def';
 
 type Attributes = Record<string, Attribute>;
@@ -27,6 +27,8 @@ function opsOn(node: AddNode) {
   const integers = (name: string, ints: number[], shape: number[]): string =>
     node(name, 'Const', [], {dtype: {type: INT32}, value: {ints, shape}});
   const width = integers('width', [2], []);
+  const length = integers('length', [1], []);
+  const swapped = integers('swapped', [0, 2, 1], [3]);
   const axes = integers('axes', [0, 1, 2], [3]);
   const origin = integers('origin', [0, 0, 0], [3]);
   const oneWide = integers('oneWide', [-1, -1, 1], [3]);
@@ -41,6 +43,14 @@ function opsOn(node: AddNode) {
     /** Over the width, which becomes 1. */
     reduced: (name: string, op: 'Sum' | 'Max', x: string) =>
       node(name, op, [x, width], {...along, keep_dims: {bool: true}}),
+    equal: (name: string, a: string, b: string) =>
+      node(name, 'Equal', [a, b], {...T, incompatible_shape_error: {bool: true}}),
+    /** Of truth values: whether all along the width or the length, which becomes 1. */
+    all: (name: string, x: string, along: 'width' | 'length') =>
+      node(name, 'All', [x, along === 'width' ? width : length], {Tidx: {type: INT32}, keep_dims: {bool: true}}),
+    /** Truth values with width and length exchanged. */
+    transposed: (name: string, x: string) =>
+      node(name, 'Transpose', [x, swapped], {T: {type: BOOL}, Tperm: {type: INT32}}),
     total: (name: string, x: string) => node(name, 'Sum', [x, axes], {...along, keep_dims: {bool: false}}),
     joined: (name: string, ...parts: string[]) =>
       node(name, 'ConcatV2', [...parts, width], {...along, N: {int: parts.length}}),
@@ -51,19 +61,44 @@ function opsOn(node: AddNode) {
 type Ops = ReturnType<typeof opsOn>;
 
 /** Of a block of rows with all keys. */
-function forwardNodes({input, map, product, reduced, firstColumn}: Ops): void {
-  ['q', 'k', 'v'].forEach(name => input(name));
+function forwardNodes(ops: Ops): void {
+  const {input, map, product} = ops;
+  ['q', 'k', 'v', 'bias'].forEach(name => input(name)); // bias: [heads or 1, rows or 1, keys or 1]
   input('scale', []);
   map('scaledQ', 'Mul', 'q', 'scale');
-  product('scores', 'scaledQ', 'k', 'b');
+  attendNodes(ops, '', product('scores', 'scaledQ', 'k', 'b'), 'v');
+  const biased = map('biased', 'AddV2', 'scores', 'bias');
+  attendNodes(ops, 'Biased', biased, 'v');
+  hidingNodes(ops, biased);
+}
+
+/** From scores to output; `kind` ends the names. */
+function attendNodes({map, product, reduced, total, firstColumn}: Ops, kind: string, scores: string, v: string): void {
   // One op, vectorised where TensorFlow has oneDNN: exponential and sum apart take as long, and have a range to watch.
-  map('weights', 'Softmax', 'scores');
-  product('output', 'weights', 'v');
+  const weights = map(`weights${kind}`, 'Softmax', scores);
+  total(`total${kind}`, product(`output${kind}`, weights, v));
   // lse = score − log(weight) of any key whose weight says enough: of the first, or of the greatest, which takes two more passes.
-  firstColumn('firstScore', 'scores');
-  firstColumn('firstWeight', 'weights');
-  reduced('max', 'Max', 'scores');
-  reduced('maxWeight', 'Max', 'weights');
+  firstColumn(`firstScore${kind}`, scores);
+  firstColumn(`firstWeight${kind}`, weights);
+  reduced(`max${kind}`, 'Max', scores);
+  reduced(`maxWeight${kind}`, 'Max', weights);
+}
+
+/**
+ * The same, bit by bit, where all is finite; but what a bias of −∞ hides may hold anything, and a row that sees nothing gives 0 and
+ * an lse of −∞. Takes passes over the scores, so it is run only where a total is not finite.
+ */
+function hidingNodes(ops: Ops, biased: string): void {
+  const {map, equal, all, transposed} = ops;
+  const zero = map('zero', 'ZerosLike', 'scale');
+  const minusInfinity = map('minusInfinity', 'Log', zero);
+  const hidden = equal('hidden', 'bias', minusInfinity);
+  const shown = map('shown', 'SelectV2', hidden, minusInfinity, biased);
+  const hiddenKeys = transposed('hiddenKeys', all('hiddenFromAll', hidden, 'length'));
+  attendNodes(ops, 'Shown', shown, map('shownV', 'SelectV2', hiddenKeys, zero, 'v'));
+  const seesNone = all('seesNone', hidden, 'width');
+  map('outputHiding', 'SelectV2', seesNone, zero, 'outputShown');
+  map('maxWeightHiding', 'SelectV2', seesNone, map('one', 'Exp', zero), 'maxWeightShown');
 }
 
 /**

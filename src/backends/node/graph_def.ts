@@ -6,6 +6,7 @@
 /** Numbers of types.proto. */
 export const FLOAT = 1;
 export const INT32 = 3;
+export const BOOL = 10;
 
 /** In a shape −1 says "any". */
 export type Attribute =

@@ -1,20 +1,23 @@
 /**
  * Backend `tensorflow` (tfjs-node): blocks of rows through a graph of TensorFlow's own products, which use wider vectors than
- * WebAssembly has. Only attention without options: each would cost passes over the block, and the WebAssembly kernels do them in
- * registers; causal, they do half of the work.
+ * WebAssembly has. What is added to the scores or hides keys is one more pass over the block. Other options would cost several, and
+ * the WebAssembly kernels do them in registers; causal, they do half of the work.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type {AttentionProblem} from '../../../kernels/problem';
 import type {Implementation} from '../implementation';
 import {backward} from './backward';
+import {biasIsPerFoldedRow, biasSize, hasBias} from './bias';
 import {blockSize, rowCut} from './blocks';
 import {forward} from './forward';
 import {computesOnGpu, missingGraph} from './session';
 
-export {computesOnGpu};
+export {computesOnGpu, hasBias};
 
 /** Multiply-adds from which TensorFlow's products make up for what its graph costs to call. */
 const WORTH_CALLING = 2 ** 22;
+/** The same with a bias, mask or keyLengths, which the WebAssembly kernels add in registers: four heads of 128 are theirs, eight are not. */
+const WORTH_CALLING_BIASED = 2 ** 24;
 /** D + Dv from which the products weigh more than TensorFlow's passes for the softmax. */
 const WIDE = 64;
 /** Arrays of a block's size that live at once: scores and weights. */
@@ -23,13 +26,14 @@ const LIVE_ARRAYS = 2;
 export const blocked: Implementation = {
   name: 'blocked',
   isSpecialized: true,
-  unsupported: (problem, backend) => unsupportedOption(problem) ?? computesOnGpu(backend) ?? missingGraph(backend),
+  unsupported: (problem, backend) =>
+    unsupportedOption(problem) ?? tooSmall(problem) ?? computesOnGpu(backend) ?? missingGraph(backend),
   forward: (call, backend) => tidied(() => forward(call, backend)),
   backward: (call, backend) => tidied(() => backward(call, backend)),
   plan: problem => {
     const {Sk} = problem;
     const {heads, rows} = blockSize(rowCut(problem));
-    const extraBytes = LIVE_ARRAYS * 4 * heads * rows * Sk;
+    const extraBytes = 4 * (LIVE_ARRAYS * heads * rows * Sk + biasSize(problem, heads, rows));
     return {tiles: {queries: rows, keys: Sk}, extraBytes, scoresInMainMemory: true};
   },
 };
@@ -40,20 +44,24 @@ function tidied<T>(f: () => T): T {
 }
 
 function unsupportedOption(problem: AttentionProblem): string | null {
-  const {B, H, Sk, Sq, D, Dv, windowLeft, windowRight} = problem;
-  if (B * H * Sq * Sk * (D + Dv) < WORTH_CALLING && Sq > 1) return 'so small a call is done by the WebAssembly kernels';
-  if (D + Dv < WIDE) return 'heads this narrow are done by the WebAssembly kernels';
+  const {windowLeft, windowRight} = problem;
   const absent = (has: unknown, name: string): string | null =>
     has ? `${name} is done by the WebAssembly kernels` : null;
   return (
-    absent(problem.bias, 'a bias') ??
-    absent(problem.mask, 'a mask') ??
+    absent(biasIsPerFoldedRow(problem), 'a bias or mask per row of grouped heads') ??
     absent(problem.alibi !== 'none', 'ALiBi') ??
     absent(problem.softcap > 0, 'a soft cap') ??
     absent(problem.dropout > 0, 'dropout') ??
-    absent(problem.hasKeyLengths, 'keyLengths') ??
     absent(problem.hasSegments, 'segmentIds') ??
     absent(problem.hasSinks, 'sinks') ??
     absent(windowLeft >= 0 || windowRight >= 0, 'causal or a window')
   );
+}
+
+function tooSmall(problem: AttentionProblem): string | null {
+  const {B, H, Sk, Sq, D, Dv} = problem;
+  const multiplyAdds = B * H * Sq * Sk * (D + Dv);
+  const isSmall = hasBias(problem) ? multiplyAdds < WORTH_CALLING_BIASED : multiplyAdds < WORTH_CALLING && Sq > 1;
+  if (isSmall) return 'so small a call is done by the WebAssembly kernels';
+  return D + Dv < WIDE ? 'heads this narrow are done by the WebAssembly kernels' : null;
 }
