@@ -133,11 +133,11 @@ async function masks(): Promise<void> {
   const names = implementationsOf(backend).map(({name}) => name).slice(0, -1); // prettier-ignore
   const only = process.argv[4];
   for (const [heads, n] of [
-    [H, 128],
     [H, 256],
     [H, 512],
     [H, 1024],
     [H, 2048],
+    [8, 128],
     [12, 128],
     [12, 512],
   ]) {

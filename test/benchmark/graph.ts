@@ -2,14 +2,14 @@
  * How much faster is a whole model with its attention fused? An encoder of BERT-base's width with random weights, attention as in
  * BERT's graphs or as Keras's Einsums.
  *
- * npm run bench -- graph [cpu | wasm | tensorflow] [bert | keras] [positions] [layers]      verified before it is timed
+ * npm run bench -- graph [cpu | wasm | tensorflow] [bert | keras] [positions] [layers]      verified before it is timed; CLOCK=cpu counts CPU time
  */
 import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
 import {loadGraphModel} from '@tensorflow/tfjs-converter';
 import {loadFusedGraphModel} from 'tfjs-flash-attention/graph';
 import {BERT_BASE, encoder} from '../graph/transformer';
-import {timeInTurn} from './measure';
+import {cpuClock, timeInTurn} from './measure';
 
 const [backend = 'wasm', style = 'bert', positions = '512', layers = '12'] = process.argv.slice(2);
 
@@ -49,7 +49,11 @@ async function main(): Promise<void> {
       output.dispose();
     },
   }));
-  const timings = await timeInTurn(contestants, 3);
+  const timings = await timeInTurn(
+    contestants,
+    backend === 'tensorflow' ? 15 : 3,
+    process.env.CLOCK === 'cpu' ? cpuClock : undefined,
+  );
   console.table(timings.map(({name, ms, fastest, slowest}) => ({name, ms: Math.round(ms), fastest: Math.round(fastest), slowest: Math.round(slowest)}))); // prettier-ignore
   if (timings.length > 1)
     console.log(
