@@ -1,5 +1,6 @@
 /** Is this a GraphModel at all? Everything that a file can get wrong about its outline is refused here, in one line. */
 import type {io} from '@tensorflow/tfjs-core';
+import {absurdity, checkPlaceholders, checkSignature, isRecord} from './declared_shapes';
 import type {GraphDef, NodeDef} from './graph_def';
 import {GraphError} from './graph_view';
 
@@ -19,6 +20,8 @@ export function checkedArtifacts(artifacts: io.ModelArtifacts): GraphDef {
   }
   if (!Array.isArray(topology.node)) throw new GraphError('modelTopology has no list of nodes: it is no GraphModel.');
   checkNodes(topology.node, 'modelTopology.node');
+  checkPlaceholders(topology.node, 'the graph');
+  checkSignature(artifacts.signature);
   const library = topology.library;
   const functions = isRecord(library) ? (library.function ?? []) : [];
   if (!Array.isArray(functions)) throw new GraphError('modelTopology.library.function is no list.');
@@ -54,6 +57,7 @@ function checkFunction(definition: unknown, place: string): void {
   const nodes = definition.nodeDef ?? [];
   if (!Array.isArray(nodes)) throw new GraphError(`${place}.nodeDef is no list of nodes.`);
   checkNodes(nodes, `${place}.nodeDef`);
+  checkPlaceholders(nodes, `function '${signature.name}'`);
   const results = definition.ret ?? {};
   if (!isRecord(results) || !Object.values(results).every(ref => typeof ref === 'string')) {
     throw new GraphError(`${place}.ret does not name its results.`);
@@ -70,14 +74,9 @@ function checkWeights(specs: unknown): void {
     if (!Array.isArray(sizes) || !sizes.every(size => Number.isSafeInteger(size) && (size as number) >= 0)) {
       throw new GraphError(`Weight '${spec.name}' has no valid shape.`);
     }
-    if (!Number.isSafeInteger(sizes.reduce((all: number, size: number) => all * size, 1))) {
-      throw new GraphError(`Weight '${spec.name}' has the absurd shape [${sizes.join(',')}].`);
-    }
+    const problem = absurdity(sizes as number[]);
+    if (problem !== null) throw new GraphError(`Weight '${spec.name}' has an absurd shape, with ${problem}.`);
     if (names.has(spec.name)) throw new GraphError(`Two weights are called '${spec.name}'.`);
     names.add(spec.name);
   }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

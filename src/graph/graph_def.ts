@@ -9,7 +9,7 @@ export interface AttrValue {
   f?: number;
   b?: boolean;
   type?: string | number;
-  shape?: {unknownRank?: boolean; dim?: Array<{size: number | string}>};
+  shape?: {unknownRank?: boolean; dim?: Array<{size?: number | string}>};
   list?: {i?: Array<number | string>; s?: Array<string | number[]>};
   func?: {name?: string};
   tensor?: unknown;
@@ -81,7 +81,7 @@ export function typeAttr(node: NodeDef, name: string): string | undefined {
 export function shapeAttr(node: NodeDef, name: string): number[] | undefined {
   const shape = node.attr?.[name]?.shape;
   if (!shape || shape.unknownRank) return undefined;
-  return (shape.dim ?? []).map(({size}) => Number(size));
+  return (Array.isArray(shape.dim) ? shape.dim : []).map(({size}) => Number(size ?? 0));
 }
 
 /** Attribute values for new nodes, encoded as the converter does. */

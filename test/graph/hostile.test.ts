@@ -62,7 +62,7 @@ describe('fuseAttention refuses', () => {
     [
       'a weight with an absurd shape',
       broken(a => a.weightSpecs!.push({name: 'w', shape: [2 ** 40, 2 ** 40], dtype: 'float32'})),
-      /Weight 'w' has the absurd shape/,
+      /Weight 'w' has an absurd shape, with 1\.21e\+24 elements/,
     ],
     [
       'a weight with a negative size',
@@ -110,10 +110,46 @@ describe('fuseAttention refuses', () => {
     expect(report.fused).toBe(1);
   });
 
-  it('declared shapes of any kind without hanging', () => {
-    for (const size of ['1e999', '-5', 'NaN', String(2 ** 60)]) {
+  it.each([
+    ['1e999', /Input 'x' of the graph has an absurd shape, with the size Infinity\./],
+    ['-5', /with the size -5\./],
+    ['NaN', /with the size NaN\./],
+    ['2.5', /with the size 2\.5\./],
+    ['many', /with the size NaN\./],
+    [String(2 ** 60), /with the size 1152921504606847000\./],
+    ['1000000000000000', /with 1\.00e\+45 elements\./],
+    ['100000', /with 1\.00e\+15 elements\./],
+  ])('a declared size of %s', (size, message) => {
+    const g = valid();
+    g.nodes[0].attr!.shape = {shape: {dim: [{size}, {size}, {size}]}};
+    expect(() => fuseAttention(g.artifacts())).toThrow(message);
+  });
+
+  it('a declared shape of 1000 axes, one that is no list, one in a function, one of the signature', () => {
+    const shaped = (shape: unknown): GraphBuilder => {
       const g = valid();
-      g.nodes[0].attr!.shape = {shape: {dim: [{size}, {size}, {size}]}};
+      g.nodes[0].attr!.shape = {shape: shape as object};
+      return g;
+    };
+    const dims = (count: number, size: string) => ({dim: Array.from({length: count}, () => ({size}))});
+    expect(() => fuseAttention(shaped(dims(1000, '-1')).artifacts())).toThrow(/Input 'x' .* with 1000 axes, more than 254\./); // prettier-ignore
+    expect(() => fuseAttention(shaped({dim: 3}).artifacts())).toThrow(/Input 'x' .* no list of sizes\./);
+    expect(() => fuseAttention(shaped({dim: [null]}).artifacts())).toThrow(/Input 'x' .* with the size NaN\./);
+    const placeholder = {name: 'p', op: 'Placeholder', attr: {shape: {shape: dims(1, '-2')}}};
+    const inFunction = valid();
+    inFunction.functions.push({signature: {name: 'f'}, nodeDef: [placeholder]});
+    expect(() => fuseAttention(inFunction.artifacts())).toThrow(/Input 'p' of function 'f' has an absurd shape, with the size -2\./); // prettier-ignore
+    const signed = {...valid().artifacts(), signature: {inputs: {x: {name: 'x:0', tensorShape: dims(2, '1e15')}}}};
+    expect(() => fuseAttention(signed)).toThrow(/The signature's input 'x' has an absurd shape, with 1\.00e\+30 elements\./); // prettier-ignore
+  });
+
+  it('but not sizes of 0, which JSON leaves out, nor unknown ones', () => {
+    for (const dim of [
+      [{size: '-1'}, {}, {size: '8'}],
+      [{size: -1}, {size: -1}, {size: -1}],
+    ]) {
+      const g = valid();
+      g.nodes[0].attr!.shape = {shape: {dim}};
       expect(fuseAttention(g.artifacts()).report.sites).toHaveLength(1);
     }
   });
