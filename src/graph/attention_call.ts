@@ -27,6 +27,8 @@ export interface AttentionTensors {
   bias?: tf.Tensor;
   /** True keeps a key. */
   mask?: tf.Tensor;
+  /** Multiplies the scores: one number per head, that is size 1 for queries and keys. */
+  factor?: tf.Tensor;
 }
 
 export type Attend = (q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, options: FlashAttentionOptions) => tf.Tensor;
@@ -69,19 +71,21 @@ export function runAttention(
 ): tf.Tensor {
   const {q: q0, k: k0, v: v0, output, scores} = withBatch(call, tensors);
   const sizes = new Map(call.sizes);
-  const q = apart(tensors.q, q0, sizes);
+  const plain = apart(tensors.q, q0, sizes);
   const k = apart(tensors.k, k0, sizes);
   const v = apart(tensors.v, v0, sizes);
   const [i, j] = scores.slice(-2);
   const batch = scores.slice(0, -2).flatMap(group => [...group]);
   const ofScores = [...batch, i, j];
-  const d = [...q.letters].find(letter => k.letters.includes(letter) && !ofScores.includes(letter))!;
+  const d = [...plain.letters].find(letter => k.letters.includes(letter) && !ofScores.includes(letter))!;
   const c = [...v.letters].find(letter => !ofScores.includes(letter))!;
   const size = new Map<string, number>();
-  for (const {x, letters} of [k, v, q]) [...letters].forEach((letter, axis) => size.set(letter, Math.max(size.get(letter) ?? 1, x.shape[axis]))); // prettier-ignore
+  for (const {x, letters} of [k, v, plain]) [...letters].forEach((letter, axis) => size.set(letter, Math.max(size.get(letter) ?? 1, x.shape[axis]))); // prettier-ignore
   const bias = tensors.bias && axesApart(tensors.bias, scores, size);
   const mask = tensors.mask && axesApart(tensors.mask, scores, size);
-  for (const x of [bias, mask]) {
+  const factor = tensors.factor && axesApart(tensors.factor, scores, size);
+  const q = factor ? scaled(plain, factor, ofScores) : plain;
+  for (const x of [bias, mask, factor]) {
     x?.shape.forEach((n, axis) => {
       const letter = ofScores[ofScores.length - x.rank + axis];
       size.set(letter, Math.max(size.get(letter) ?? 1, n));
@@ -178,6 +182,22 @@ function axesApart(x: tf.Tensor, scores: Groups, size: ReadonlyMap<string, numbe
     group.length === 1 ? [x.shape[axis]] : [...group].map(letter => (x.shape[axis] === 1 ? 1 : size.get(letter)!)),
   );
   return reshaped(x, shape);
+}
+
+/** q times a factor with the scores' axes, which may have heads that q has not. */
+function scaled({x, letters}: Named, factor: tf.Tensor, ofScores: string[]): Named {
+  const ofFactor = ofScores.slice(ofScores.length - factor.rank);
+  const at = (letter: string): number => factor.shape[ofFactor.indexOf(letter)] ?? 1;
+  const more = ofFactor.filter(letter => !letters.includes(letter) && at(letter) !== 1);
+  const all = [...more, ...letters];
+  const moved = tf.transpose(
+    factor,
+    all.flatMap(letter => (ofFactor.includes(letter) ? [ofFactor.indexOf(letter)] : [])).concat(ofFactor.flatMap((letter, axis) => (all.includes(letter) ? [] : [axis]))),
+  ); // prettier-ignore
+  return {
+    x: tf.mul(reshaped(x, [...more.map(() => 1), ...x.shape]), reshaped(moved, all.map(at))),
+    letters: all.join(''),
+  };
 }
 
 /** Transposed to this order of letters; letters that the tensor lacks are repeated, those that it has too many have size 1. */

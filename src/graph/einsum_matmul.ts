@@ -1,9 +1,12 @@
 /** An einsum of two tensors as one batched matMul: axes are grouped as shared batch, rows, columns and summed, then reshaped. */
 import * as tf from '@tensorflow/tfjs-core';
+import {parseEinsum, withoutEllipsis} from './einsum';
 
 export function einsumByMatMul(equation: string, a: tf.Tensor, b: tf.Tensor): tf.Tensor {
-  const [inputs, output] = equation.split('->');
-  const [x, y] = inputs.split(',');
+  const parsed = parseEinsum(equation);
+  const terms = parsed && withoutEllipsis(parsed, [a.rank, b.rank]);
+  if (!terms) throw new Error(`Einsum '${equation}' does not fit the shapes [${a.shape}] and [${b.shape}]`);
+  const {inputs: [x, y], output} = terms; // prettier-ignore
   const size = new Map<string, number>();
   [...x].forEach((letter, axis) => size.set(letter, a.shape[axis]));
   [...y].forEach((letter, axis) => size.set(letter, b.shape[axis]));

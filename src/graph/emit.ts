@@ -56,16 +56,23 @@ export class Emitter {
       mask = mask === undefined ? ref : op('mask', 'LogicalAnd', [mask, ref], {});
     }
 
+    let factor: string | undefined;
+    for (const {by, divides} of site.perHead) {
+      const ref = divides ? op('reciprocal', 'Reciprocal', [by.ref], floats) : by.ref;
+      factor = factor === undefined ? ref : op('factor', 'Mul', [factor, ref], floats);
+    }
+
     let query = site.q.port.ref;
     for (const step of site.factors) query = op('query', step.node.op, [query, step.by.ref], step.node.attr ?? {});
 
     const names = letterNames(site);
     const spell = (axes: Axes): string => axes.map(axis => spelled(axis, names)).join('');
     const {q, k, v} = site;
-    const roles = ['q', 'k', 'v', ...(bias === undefined ? [] : ['bias']), ...(mask === undefined ? [] : ['mask'])];
+    const optional = Object.entries({bias, mask, factor}).filter(([, ref]) => ref !== undefined);
+    const roles = ['q', 'k', 'v', ...optional.map(([role]) => role)];
     const sizes = [...site.sizes].map(([letter, size]) => `${names.get(letter)}=${size}`).join(',');
     const controls = new Set([root, ...site.interior].flatMap(({input}) => (input ?? []).filter(isControl)));
-    const tensors = [query, k.port.ref, v.port.ref, bias, mask].filter(ref => ref !== undefined);
+    const tensors = [query, k.port.ref, v.port.ref, ...optional.map(([, ref]) => ref!)];
     const node: NodeDef = {
       name: root.name,
       op: FLASH_ATTENTION_OP,

@@ -2,7 +2,7 @@
 import {attrOf, stringAttr} from './graph_def';
 import type {NodeDef} from './graph_def';
 import {isControl} from './graph_view';
-import {parseEinsum} from './einsum';
+import {ELLIPSIS, parseEinsum} from './einsum';
 
 /** An Einsum of two tensors that one matMul computes; `register_op.ts` serves it. */
 export const EINSUM_MATMUL_OP = 'EinsumMatMul';
@@ -23,7 +23,8 @@ function lowerCased(equation: string | undefined): string | null {
   const [a, b] = parsed.inputs;
   const single = [...a, ...b].some(x => !parsed.output.includes(x) && a.includes(x) !== b.includes(x));
   const letters = [...new Set(a + b)];
-  if (single || letters.length > 26) return null;
-  const rename = (term: string): string => [...term].map(x => String.fromCharCode(97 + letters.indexOf(x))).join('');
+  // Two ellipses may broadcast, which no reshape can do.
+  if (single || letters.length > 26 || (a.includes(ELLIPSIS) && b.includes(ELLIPSIS))) return null;
+  const rename = (term: string): string => [...term].map(x => (x === ELLIPSIS ? '...' : String.fromCharCode(97 + letters.indexOf(x)))).join(''); // prettier-ignore
   return `${rename(a)},${rename(b)}->${rename(parsed.output)}`;
 }

@@ -1,7 +1,7 @@
 /** The shape that each op gives, by the shapes and values of its inputs. */
 import {ONE, add, divide, known, multiply, product, same, sizeOf, subtract} from './dims';
 import type {Dim} from './dims';
-import {parseEinsum} from './einsum';
+import {parseEinsum, withoutEllipsis} from './einsum';
 import {boolAttr, intAttr, intsAttr, shapeAttr, stringAttr} from './graph_def';
 import {MAX_VALUES, adjoints, asNumbers, axisOf, broadcast, rulesFor} from './rule';
 import type {Context, Rule, Shape} from './rule';
@@ -21,7 +21,9 @@ const matMul: Rule = c => {
 };
 
 const einsum: Rule = c => {
-  const parsed = parseEinsum(stringAttr(c.node, 'equation'));
+  const equation = parseEinsum(stringAttr(c.node, 'equation'));
+  const ranks = equation?.inputs.map((_, i) => c.shape(i)?.length);
+  const parsed = equation && withoutEllipsis(equation, ranks!);
   if (!parsed) return undefined;
   const sizes = new Map<string, Dim>();
   for (const [i, letters] of parsed.inputs.entries()) {

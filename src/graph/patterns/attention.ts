@@ -14,6 +14,7 @@ import type {Ahead} from './ahead';
 import type {Bounds} from './bounds';
 import type {Contraction} from './contraction';
 import type {Masks} from './masks';
+import {lateDivision} from './late_division';
 import type {Subject} from './matchers';
 import {peel, staticSizes} from './operands';
 import type {Operand} from './operands';
@@ -62,6 +63,8 @@ export interface Attention {
   softcap: number;
   /** Multiplications and divisions by a number of the run, to be done to q. */
   factors: Scores['factors'];
+  /** The same by one number per head. */
+  perHead: Scores['perHead'];
   bias: BiasTerm[];
   keep: Keep[];
   /** Hidden places have exactly −∞, not a large negative number. */
@@ -92,7 +95,9 @@ class UnknownOffset extends NotFused {}
 function matchWith({subject, masks, bounds}: Knowledge, softmax: SoftmaxMatch): Attention | NotFused | null {
   const found = wayToProduct(subject, softmax.node);
   if (!found) return null;
+  const dividesLate = softmax.form === 'exp-matmul-div';
   if ('obstacle' in found) {
+    if (dividesLate) return null;
     const {op, name} = found.obstacle;
     return new NotFused(`between the softmax and a product stands ${op} '${name}'`);
   }
@@ -104,6 +109,8 @@ function matchWith({subject, masks, bounds}: Knowledge, softmax: SoftmaxMatch): 
 
   const values = valueProduct(subject, found.way, scores.axes, letters, softmax.node);
   if (values instanceof NotFused) return values;
+  const divided = dividesLate ? lateDivision(subject, softmax, scores.axes, values, letters) : null;
+  if (divided instanceof NotFused) return divided;
   const roles = readRoles(path.product, scores, values.vAxes, values.output, letters);
   if (roles instanceof NotFused) return roles;
 
@@ -114,7 +121,8 @@ function matchWith({subject, masks, bounds}: Knowledge, softmax: SoftmaxMatch): 
   const q = operand(path.product.inputs[qAt], path.product.axes[qAt], true);
   const k = operand(path.product.inputs[1 - qAt], path.product.axes[1 - qAt], true);
   const v = operand(values.v, values.vAxes, false);
-  const end = extendOutput(subject, values.node, letters.current(values.output), letters, whole);
+  const {node: last, axes: lastAxes} = divided ?? {node: values.node, axes: values.output};
+  const end = extendOutput(subject, last, letters.current(lastAxes), letters, whole);
 
   const now = (axes: Axes): string[] => letters.current(axes);
   const operands = [q, k, v].map(each => ({...each, axes: now(each.axes)}));
@@ -129,7 +137,7 @@ function matchWith({subject, masks, bounds}: Knowledge, softmax: SoftmaxMatch): 
   if (causal instanceof NotFused) return causal;
 
   const interior = new Set([path.product.node, ...path.steps.map(step => step.node), softmax.node, ...values.between]);
-  for (const node of end.absorbed) interior.add(node);
+  for (const node of [...(divided?.absorbed ?? []), ...end.absorbed]) interior.add(node);
   interior.delete(end.root);
   const {tanhInner} = scores;
   const factor = q.factor * k.factor;
@@ -145,7 +153,7 @@ function matchWith({subject, masks, bounds}: Knowledge, softmax: SoftmaxMatch): 
     i: roles.i, j: roles.j, d: roles.d, c: roles.c, output, sizes,
     scale: tanhInner === null ? outer * factor : outer * factor * tanhInner,
     softcap: tanhInner === null ? 0 : outer,
-    factors: scores.factors, bias: scores.bias, keep: scores.keep, keepIsExact: scores.keepIsExact, causal, ahead: scores.ahead,
+    factors: scores.factors, perHead: scores.perHead, bias: scores.bias, keep: scores.keep, keepIsExact: scores.keepIsExact, causal, ahead: scores.ahead,
     extents: extentsOf(batch, roles, operands[1].axes, letters),
   }; // prettier-ignore
 }

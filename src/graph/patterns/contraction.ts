@@ -1,7 +1,7 @@
 /** Every op that multiplies two tensors and sums over a shared axis, as one form: einsum letters. */
 import {ANY} from '../axes';
 import type {Axes, Letters} from '../axes';
-import {parseEinsum} from '../einsum';
+import {ELLIPSIS, parseEinsum, withoutEllipsis} from '../einsum';
 import {stringAttr, stringsAttr} from '../graph_def';
 import type {NodeDef} from '../graph_def';
 import {outputOf} from '../graph_view';
@@ -27,15 +27,21 @@ export function isContraction(node: NodeDef): boolean {
 export function contraction({graph, shapes}: Subject, node: NodeDef, letters: Letters): Contraction | null {
   const [x, y, ...more] = graph.inputs(node);
   if (!isContraction(node) || !x || !y || more.length > 0) return null;
-  const found = node.op === 'Einsum' ? einsumAxes(node) : matMulAxes(node, shapes.of(x)?.length, shapes.of(y)?.length);
+  const [rankX, rankY] = [shapes.of(x)?.length, shapes.of(y)?.length];
+  const found = node.op === 'Einsum' ? einsumAxes(node, rankX, rankY) : matMulAxes(node, rankX, rankY);
   if (!found) return null;
   const named = renamed(found, letters, [shapes.of(x), shapes.of(y), shapes.of(outputOf(node))]);
   return {node, inputs: [x, y], axes: [named[0], named[1]], output: named[2]};
 }
 
-function einsumAxes(node: NodeDef): string[][] | null {
+function einsumAxes(node: NodeDef, rankX?: number, rankY?: number): string[][] | null {
   const equation = parseEinsum(stringAttr(node, 'equation'));
-  return equation?.inputs.length === 2 ? [...equation.inputs, equation.output].map(term => [...term]) : null;
+  if (equation?.inputs.length !== 2) return null;
+  const terms = withoutEllipsis(equation, [rankX, rankY]);
+  if (terms) return [...terms.inputs, terms.output].map(term => [...term]);
+  // Of unknown rank: leading axes that all three have are batch axes, whatever their number.
+  const all = [...equation.inputs, equation.output];
+  return all.every(term => term.startsWith(ELLIPSIS)) ? all.map(term => [ANY, ...term.slice(1)]) : null;
 }
 
 /** Batch axes are matched from the right, as BatchMatMulV2 broadcasts them. */

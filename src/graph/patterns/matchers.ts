@@ -68,6 +68,12 @@ export function isSingle({shapes}: Subject, port: Port): boolean {
   return shapes.of(port)?.every(dim => same(dim, ONE)) === true;
 }
 
+/** One number per batch or head for sure, none of its own for a query or key: shape […, 1, 1]. */
+export function isPerHead({shapes}: Subject, port: Port): boolean {
+  const shape = shapes.of(port);
+  return shape !== undefined && shape.length > 2 && shape.slice(-2).every(dim => same(dim, ONE));
+}
+
 const ARITHMETIC: Record<string, (a: number, b: number) => number> = {
   Add: (a, b) => a + b, AddV2: (a, b) => a + b, Sub: (a, b) => a - b, Mul: (a, b) => a * b,
   RealDiv: (a, b) => a / b, Div: (a, b) => a / b, Pow: (a, b) => a ** b, Maximum: Math.max, Minimum: Math.min,

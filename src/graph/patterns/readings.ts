@@ -23,6 +23,8 @@ export interface Scores {
   scale: number;
   /** Numbers of the run that scale the scores, too. */
   factors: Array<Step & {kind: 'factor'}>;
+  /** As many numbers as there are heads, or batch elements. */
+  perHead: Array<Step & {kind: 'perHead'}>;
   /** The scale before a tanh; null where there is none. */
   tanhInner: number | null;
   bias: BiasTerm[];
@@ -50,6 +52,7 @@ export function readScores(
     scale: 1,
     tanhInner: null,
     factors: [],
+    perHead: [],
     bias: [],
     keep: [],
     keepIsExact: true,
@@ -71,7 +74,10 @@ export function readScores(
 
   for (const step of steps) {
     const {node} = step;
-    if ((step.kind === 'scale' || step.kind === 'factor') && raisesRank(subject, step.by, s.axes)) {
+    if (
+      (step.kind === 'scale' || step.kind === 'factor' || step.kind === 'perHead') &&
+      raisesRank(subject, step.by, s.axes)
+    ) {
       return new NotFused(`'${node.name}' gives the scores another rank`);
     }
     switch (step.kind) {
@@ -89,12 +95,19 @@ export function readScores(
         hidden.scale(step.factor);
         break;
       case 'factor':
+      case 'perHead':
         if (s.bias.length + s.keep.length > 0 || s.causal || zeroed || s.tanhInner !== null) {
           return new NotFused(
-            `'${node.name}' scales masked scores by a number that is not known before the model runs`,
+            step.kind === 'factor'
+              ? `'${node.name}' scales masked scores by a number that is not known before the model runs`
+              : `'${node.name}' scales masked scores by a number that differs from head to head`,
           );
         }
-        s.factors.push(step);
+        if (step.kind === 'factor') s.factors.push(step);
+        else {
+          s.perHead.push(step);
+          aligned.push({port: step.by, axes: letters.current(s.axes)});
+        }
         break;
       case 'tanh':
         if (s.bias.length + s.keep.length > 0 || s.causal || zeroed || s.tanhInner !== null) {

@@ -6,7 +6,7 @@ import {asNumbers} from '../rule';
 import {contraction, isContraction} from './contraction';
 import type {Contraction} from './contraction';
 import type {Expression} from './mask_algebra';
-import {eitherOrder, isSingle, isTransparent, scalarValue} from './matchers';
+import {eitherOrder, isPerHead, isSingle, isTransparent, scalarValue} from './matchers';
 import type {Subject} from './matchers';
 
 export type Step = {node: NodeDef} & (
@@ -14,6 +14,8 @@ export type Step = {node: NodeDef} & (
   | {kind: 'add'; bias: Port; negative: boolean}
   /** A single number that only the run will tell. */
   | {kind: 'factor'; by: Port}
+  /** A number for each batch element or head. */
+  | {kind: 'perHead'; by: Port; divides: boolean}
   | {kind: 'multiply'; by: Port}
   | {kind: 'select'; keep: Port; fill: Port; inverted: boolean}
   | {kind: 'transpose'; perm: number[]}
@@ -107,15 +109,16 @@ function continuations(subject: Subject, node: NodeDef): Array<{input: Port; ste
         if (scalarValue(subject, input) !== undefined) return [];
         const factor = scalarValue(subject, by);
         if (factor !== undefined) return [{input, step: {kind: 'scale', factor, by, node}}];
-        return [{input, step: {kind: isSingle(subject, by) ? 'factor' : 'multiply', by, node}}];
+        if (isSingle(subject, by)) return [{input, step: {kind: 'factor', by, node}}];
+        if (isPerHead(subject, by)) return [{input, step: {kind: 'perHead', by, divides: false, node}}];
+        return [{input, step: {kind: 'multiply', by, node}}];
       });
     case 'RealDiv':
     case 'Div': {
       const divisor = scalarValue(subject, y);
       if (divisor) return [{input: x, step: {kind: 'scale', factor: 1 / divisor, by: y, node}}];
-      return divisor === undefined && y && isSingle(subject, y)
-        ? [{input: x, step: {kind: 'factor', by: y, node}}]
-        : [];
+      if (divisor === undefined && isSingle(subject, y)) return [{input: x, step: {kind: 'factor', by: y, node}}];
+      return isPerHead(subject, y) ? [{input: x, step: {kind: 'perHead', by: y, divides: true, node}}] : [];
     }
     case 'Select':
     case 'SelectV2':

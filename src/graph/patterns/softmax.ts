@@ -8,9 +8,9 @@ import {behind, eitherOrder, inputsOf, isOp, samePort, scalarValue} from './matc
 import type {Subject} from './matchers';
 
 export interface SoftmaxMatch {
-  form: 'softmax' | 'exp-sum-div' | 'exp-log-softmax';
+  form: 'softmax' | 'exp-sum-div' | 'exp-log-softmax' | 'exp-matmul-div';
   logits: Port;
-  /** The node that gives the probabilities. */
+  /** The node that gives the probabilities; of 'exp-matmul-div' what is divided by its sum after the product with v. */
   node: NodeDef;
 }
 
@@ -23,6 +23,9 @@ export function matchSoftmax(subject: Subject, node: NodeDef): SoftmaxMatch | nu
   const log = exponent && behind(subject, exponent);
   const logits = inputsOf(subject, log, 1, 'LogSoftmax')?.[0] ?? expMinusLogSum(subject, log);
   if (logits) return {form: 'exp-log-softmax', logits, node};
+  if (exponent && isSummed(subject, node)) {
+    return {form: 'exp-matmul-div', logits: unshifted(subject, exponent) ?? exponent, node};
+  }
 
   const quotient = inputsOf(subject, port, 2, 'RealDiv', 'Div', 'DivNoNan');
   const product = inputsOf(subject, port, 2, 'Mul');
@@ -47,6 +50,20 @@ function expOverSum(subject: Subject, numerator: Port, denominator: Port): Port 
   // Where the largest term is 1, a sum is never below it.
   const sum = reducedOverLast(subject, shifted ? withoutEpsilon(subject, denominator) : denominator, 'Sum');
   return sum && samePort(behind(subject, sum), exp) ? (shifted ?? exponent) : null;
+}
+
+/** Whether something reads the sum of this node over its last axis. */
+function isSummed(subject: Subject, node: NodeDef): boolean {
+  const isSum = (reader: NodeDef): boolean => reader.op === 'Sum' && overLast(subject, reader);
+  return subject.graph.consumers(node).some(isSum);
+}
+
+/** Whether a tensor is Σ exp(x − max x) over the last axis of that exp, with its axis kept. */
+export function isSumOf(subject: Subject, port: Port, {node}: SoftmaxMatch): boolean {
+  const exponent = subject.graph.input(node, 0);
+  const shifted = exponent !== undefined && unshifted(subject, exponent) !== null;
+  const sum = reducedOverLast(subject, shifted ? withoutEpsilon(subject, port) : port, 'Sum');
+  return sum !== null && behind(subject, sum).node === node;
 }
 
 /** exp(x − log Σ exp x), the logarithm as TensorFlow's reduce_logsumexp has it: with the maximum taken off and added again. */
@@ -97,16 +114,25 @@ function isTiny(value: number | undefined): boolean {
 
 /** The input of a reduction over the last axis that keeps the rank, by itself or by an ExpandDims behind it. */
 function reducedOverLast(subject: Subject, port: Port, op: string): Port | null {
-  const {graph, shapes} = subject;
+  const {graph} = subject;
   const source = behind(subject, port);
   const expanded = inputsOf(subject, source, 2, 'ExpandDims');
   const reduction = expanded ? behind(subject, expanded[0]) : source;
   if (!isOp(reduction, op) || boolAttr(reduction.node, 'keep_dims') === (expanded !== null)) return null;
-  const [input, axes] = graph.inputs(reduction.node);
-  const rank = input && shapes.of(input)?.length;
-  const isLast = (axis: Port | undefined): boolean => {
-    const numbers = asNumbers(shapes.value(axis));
-    return numbers?.length === 1 && (numbers[0] === -1 || (rank !== undefined && numbers[0] === rank - 1));
-  };
-  return input && isLast(axes) && (!expanded || isLast(expanded[1])) ? input : null;
+  const input = graph.input(reduction.node, 0);
+  return input && overLast(subject, reduction.node) && (!expanded || isLast(subject, expanded[1], input))
+    ? input
+    : null;
+}
+
+function overLast(subject: Subject, reduction: NodeDef): boolean {
+  const [input, axes] = subject.graph.inputs(reduction);
+  return input !== undefined && isLast(subject, axes, input);
+}
+
+/** Whether this is the number of a tensor's last axis. */
+function isLast({shapes}: Subject, axis: Port | undefined, of: Port): boolean {
+  const numbers = asNumbers(shapes.value(axis));
+  const rank = shapes.of(of)?.length;
+  return numbers?.length === 1 && (numbers[0] === -1 || (rank !== undefined && numbers[0] === rank - 1));
 }
