@@ -4,6 +4,8 @@ import {pages, readPage, ROOT} from '../documents/code_blocks';
 import {referenceAttention} from '../reference';
 import {attentionCase} from '../cases';
 import {canTellPeak, peakRise} from '../peak_memory';
+import {savedGraphResult, withFusedTables} from './graph_results';
+import type {GraphResult} from './graph_results';
 import {resultsShown, savedResults, withTables} from './compare/markdown';
 import {inputsOf} from './compare/numbers';
 import {flopsOf} from './compare/result';
@@ -51,6 +53,18 @@ describe('npm run bench', () => {
     expect(status).toBe(2);
     expect(stderr).toMatch(words);
   });
+
+  it('times an encoder as converted and fused, verified, each case in a process of its own', () => {
+    const {status, stdout, stderr} = bench('graph', 'encoders', '--backend', 'cpu', '--style', 'bert', '--positions', '8', '--width', '64', '--seconds', '0.01', '--json'); // prettier-ignore
+    expect(stderr).toMatch(/^cpu, bert, 8 positions, 1 × 64: 1 of 1 fused, .* ms as converted, .* ms fused, .*×/);
+    expect(status).toBe(0);
+    const {rows, leftOut} = JSON.parse(stdout) as GraphResult;
+    expect(leftOut).toEqual([]);
+    const [{plain, fusedTiming, speed, difference}] = rows;
+    expect(speed).toBeCloseTo(plain!.ms / fusedTiming.ms, 10);
+    expect(difference).toBeLessThan(1e-3);
+    expect(bench('graph', 'nothing').status).not.toBe(0);
+  }, 60_000);
 
   it('lists the other questions in its help', () => {
     const {status, stdout} = bench('--help');
@@ -101,7 +115,33 @@ describe('the tables of the pages', () => {
 
   it.each(pages())('%s shows what was measured', page => {
     const text = readPage(page);
-    expect(withTables(text, results)).toBe(text);
+    expect(withFusedTables(withTables(text, results), savedGraphResult)).toBe(text);
+  });
+
+  it('of fused models take their speeds from the saved result, and stay as they are without one', () => {
+    const timing = (ms: number) => ({name: '', ms, fastest: ms, slowest: ms});
+    const row = {backend: 'wasm', found: 2, difference: 0, verifiedBy: '', rounds: 3};
+    const result: GraphResult = {
+      command: 'npm run bench -- graph', date: '2026-01-02', leftOut: ['cpu, keras: more than 9 s'],
+      machine: {cpu: 'c', cores: 2, system: 's'}, versions: {node: 'v20'},
+      rows: [
+        {...row, model: 'bert', fused: 2, plain: timing(6), fusedTiming: timing(4), speed: 1.5, positions: 8, layers: 1, width: 64},
+        {...row, model: 'keras', fused: 2, plainFails: 'no Einsum', fusedTiming: timing(5), positions: 8, layers: 1, width: 64},
+        {...row, model: 'additive', fused: 0, plain: timing(6), fusedTiming: timing(6), speed: 1},
+      ],
+    }; // prettier-ignore
+    const models =
+      '<!-- fused: models -->\n\n| model | in | found |\n| --- | --- | --- |\n| A | `bert` | 2 |\n| B | `keras` | 2 |\n| C | `additive` | 2 |\n\n<!-- end of fused -->';
+    expect(withFusedTables(models, () => null)).toBe(models);
+    const once = withFusedTables(models, () => result);
+    const cells = cell(once);
+    expect(cells).toMatch('| model | in | found | speed on `wasm` |');
+    for (const line of ['| A | `bert` | 2 | 1.5× |', '| B | `keras` | 2 | only fused |', '| C | `additive` | 2 | – |']) expect(cells).toMatch(line); // prettier-ignore
+    expect(cells).toMatch('Left out: cpu, keras: more than 9 s.');
+    expect(withFusedTables(once, () => result)).toBe(once);
+    const encoders = cell(withFusedTables('<!-- fused: encoders -->\n<!-- end of fused -->', () => result));
+    expect(encoders).toMatch('| BERT | `wasm` | 8 | 1 × 64 | 6 ms | 4 ms | 1.5× |');
+    expect(encoders).toMatch('| Keras MultiHeadAttention | `wasm` | 8 | 1 × 64 | does not run | 5 ms | only fused |');
   });
 
   it('a figure that changes is seen', () => {

@@ -7,12 +7,13 @@ import {readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {pages, ROOT} from '../documents/code_blocks';
 import {savedResults, withTables} from './compare/markdown';
+import {savedGraphResult, withFusedTables} from './graph_results';
 
 const results = savedResults();
 for (const page of pages()) {
   const path = join(ROOT, page);
   const before = readFileSync(path, 'utf8');
-  const after = withTables(before, results);
+  const after = withFusedTables(withTables(before, results), savedGraphResult);
   if (after !== before) console.log(page);
   writeFileSync(path, after);
 }

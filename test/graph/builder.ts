@@ -7,7 +7,7 @@ const TYPES: Record<Dtype, string> = {float32: 'DT_FLOAT', int32: 'DT_INT32', bo
 
 export const b = (value: boolean): AttrValue => ({b: value});
 export const i = (value: number): AttrValue => ({i: String(value)});
-export const s = (value: string): AttrValue => ({s: Buffer.from(value).toString('base64')});
+export const s = (value: string): AttrValue => ({s: btoa(value)});
 export const type = (dtype: Dtype): AttrValue => ({type: TYPES[dtype]});
 export const func = (name: string): AttrValue => ({func: {name}});
 

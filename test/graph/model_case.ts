@@ -1,11 +1,11 @@
 /** The models that make_models.py wrote. */
 import {readFileSync, readdirSync} from 'node:fs';
-import {join} from 'node:path';
+import {join, resolve} from 'node:path';
 import {gunzipSync} from 'node:zlib';
 import {unpack} from './unpack';
 import type {ModelCase} from './unpack';
 
-const MODELS = join(__dirname, 'models');
+const MODELS = resolve('test/graph/models');
 const SUFFIX = '.json.gz';
 
 export function modelNames(): string[] {

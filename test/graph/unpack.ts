@@ -58,7 +58,12 @@ export async function errorOf(model: GraphModel, {inputs, outputs}: ModelCase): 
   return worst;
 }
 
-async function execute(model: GraphModel, inputs: tf.NamedTensorMap, output: string): Promise<tf.Tensor | tf.Tensor[]> {
+/** One output by name, or all of them. */
+export async function execute(
+  model: GraphModel,
+  inputs: tf.NamedTensorMap,
+  output?: string,
+): Promise<tf.Tensor | tf.Tensor[]> {
   const hasControlFlow = (model as unknown as {artifacts: tf.io.ModelArtifacts}).artifacts;
   const {node} = hasControlFlow.modelTopology as {node: Array<{op: string}>};
   return node.some(({op}) => /While|If/.test(op)) ? model.executeAsync(inputs, output) : model.execute(inputs, output);

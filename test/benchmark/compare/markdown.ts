@@ -118,7 +118,7 @@ function reasonsOf({leftOut}: Result): string[] {
 }
 
 /** Aligned as the formatter of the pages wants it. */
-function table(header: string[], rows: string[][]): string {
+export function table(header: string[], rows: string[][]): string {
   const all = [header, ...rows];
   const widths = header.map((_, c) => Math.max(3, ...all.map(row => row[c].length)));
   const line = (cells: string[]): string => `| ${cells.map((cell, c) => cell.padEnd(widths[c])).join(' | ')} |`;
