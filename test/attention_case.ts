@@ -68,11 +68,12 @@ export interface AttentionCase extends Sizes {
 
 /**
  * How much of the contract is run: all of it; 'core', a short selection of everything for slow places; 'sample', each kind of
- * test once or twice, for one more way through code that was held to more elsewhere.
+ * test once or twice, for one more way through code that was held to more elsewhere; 'glance', less than that, where code and
+ * driver are the same as elsewhere. What is slow is a software GPU's compiler: a case costs what it has alone of options and widths.
  */
-export type Selection = 'all' | 'core' | 'sample';
+export type Selection = 'all' | 'core' | 'sample' | 'glance';
 
-const SELECTIONS: readonly Selection[] = ['sample', 'core', 'all'];
+const SELECTIONS: readonly Selection[] = ['glance', 'sample', 'core', 'all'];
 
 /** Whether what belongs to the selection `smallest` is part of `selection`, too. */
 export function isPartOf(selection: Selection, smallest: Selection): boolean {

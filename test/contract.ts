@@ -27,15 +27,21 @@ export interface Target {
 
 export type {ContractTest};
 
-/** Seeds of the random calls: those of 'all' include the others, which differ. */
-const SEEDS: Record<Selection, [first: number, count: number]> = {all: [0, 40], core: [0, 4], sample: [4, 2]};
+/** Seeds of the random calls, whose options and widths no other test has: few where pipelines take long to make. */
+const SEEDS: Record<Selection, [first: number, count: number]> = {
+  all: [0, 40],
+  core: [2, 2],
+  sample: [0, 0],
+  glance: [0, 0],
+};
 
 export function contractTests({backend, selection}: Target): ContractTest[] {
   const cases = CASES.filter(c => isPartOf(selection, c.selection));
+  const published = selection === 'glance' ? [] : PUBLISHED;
   const table = cases.map(c => ({name: `case: ${c.name}`, run: () => checkCase(c)}));
   return [
     ...table,
-    ...PUBLISHED.map(published => ({name: published.c.name, run: () => checkPublished(published)})),
+    ...published.map(one => ({name: one.c.name, run: () => checkPublished(one)})),
     ...randomTests(...SEEDS[selection]),
     ...hiddenTests(selection),
     ...determinismTests(selection),

@@ -1,3 +1,3 @@
 import {contractInPage} from '../harness/contract';
 
-contractInPage('webgl');
+contractInPage('webgl', 'sample');

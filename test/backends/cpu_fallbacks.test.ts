@@ -4,7 +4,7 @@ import {contractTests} from '../contract';
 import {describeOn} from '../harness/node';
 
 const isFull = process.env.FULL_TABLE === '1';
-const core = new Set(contractTests({backend: 'cpu', selection: 'core'}).map(({name}) => name));
+const glance = new Set(contractTests({backend: 'cpu', selection: 'glance'}).map(({name}) => name));
 
 describe.each([
   ['loops', 'all'],
@@ -17,8 +17,8 @@ describe.each([
     for (const test of contractTests({backend: 'cpu', selection})) {
       // The messages come before any implementation is chosen: they are tested once, with the preferred one.
       if (test.name.startsWith('error: ')) continue;
-      // Memory is measured on long sequences, which take loops long.
-      if (isFull || core.has(test.name) || !test.name.startsWith('memory: ')) it(test.name, test.run);
+      // Memory is measured on long sequences and bits are compared over many runs, which take loops and plain ops long.
+      if (isFull || glance.has(test.name) || !/^(memory|deterministic): /.test(test.name)) it(test.name, test.run);
     }
   });
 });
