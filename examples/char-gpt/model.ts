@@ -38,8 +38,9 @@ export function makeGpt({vocabulary, width, heads, blocks, dropout}: GptSizes, s
   return tf.model({inputs: tokens, outputs: apply(dense(vocabulary), apply(tf.layers.layerNormalization(), x))});
 }
 
+/** In integers first: asked for float32, tfjs's wasm backend writes the integer's bits. */
 export function oneHot(tokens: number[][], vocabulary: number): tf.Tensor {
-  return tf.oneHot(tf.tensor2d(tokens, undefined, 'int32'), vocabulary, 1, 0, 'float32');
+  return tf.cast(tf.oneHot(tf.tensor2d(tokens, undefined, 'int32'), vocabulary), 'float32');
 }
 
 /** Cross entropy per character, in nats. */

@@ -7,7 +7,7 @@ import {join} from 'node:path';
 const folder = mkdtempSync(join(tmpdir(), 'char-gpt-'));
 afterAll(() => rmSync(folder, {recursive: true}));
 
-const SMALL = ['--width', '16', '--heads', '2', '--blocks', '1', '--length', '32', '--batch', '4', '--backend', 'cpu'];
+const SMALL = ['--width', '16', '--heads', '2', '--blocks', '1', '--length', '32', '--batch', '4'];
 
 function run(...args: string[]): {status: number | null; stdout: string; stderr: string} {
   return spawnSync(process.execPath, [join(__dirname, '../../.ci/example.mjs'), 'char-gpt', ...args], {
@@ -19,6 +19,8 @@ describe('the example char-gpt', () => {
   it('learns, saves, loads, and generates with the cache', () => {
     const {status, stdout, stderr} = run(
       ...SMALL,
+      '--backend',
+      'cpu',
       '--steps',
       '30',
       '--generate',
@@ -36,8 +38,13 @@ describe('the example char-gpt', () => {
   });
 
   it('gives the losses of the chain, and says what a step takes', () => {
-    const {status, stdout} = run(...SMALL, '--compare');
+    const {status, stdout} = run(...SMALL, '--backend', 'wasm', '--compare');
     expect(status).toBe(0);
+    const losses = [...stdout.matchAll(/^ *(?:1|50) {2,}([\d.]+) {2,}([\d.]+) *$/gm)].map(([, ...both]) =>
+      both.map(Number),
+    );
+    expect(losses).toHaveLength(2);
+    for (const n of [0, 1]) expect(losses[1][n]).toBeLessThan(0.9 * losses[0][n]);
     expect(Number(/Largest difference in 50 steps: (\S+)/.exec(stdout)![1])).toBeLessThan(1e-3);
     const rows = [...stdout.matchAll(/^ *(256|1024)((?: +[\d.]+){4}) *$/gm)];
     expect(rows.map(([, T]) => T)).toEqual(['256', '1024']);
