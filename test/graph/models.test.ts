@@ -9,12 +9,22 @@ import {modelNames, packedText, readModelCase} from './model_case';
 
 const names = modelNames();
 
-/** The unfused model's error, on cpu where the backend under test cannot run it. */
+/** The unfused model's error on cpu. */
 const cpuErrors = new Map<string, number>();
 
 const unfusedRuns = (name: string): boolean => EXPECTED[name].unfusedFails === undefined;
 
-function expectVerdict(name: string, verdict: Verdict): void {
+/**
+ * The unfused model's error; cpu's where the backend cannot run it, and where it is less on tfjs-node: there the unfused model may repeat
+ * the very additions that made TensorFlow's answers, rounding errors and all, which says nothing of theirs.
+ */
+function errorAllowedFrom(name: string, backend: string, plainError: number): number {
+  const onCpu = cpuErrors.get(name)!;
+  if (Number.isNaN(plainError)) return onCpu;
+  return backend === 'tensorflow' ? Math.max(plainError, onCpu) : plainError;
+}
+
+function expectVerdict(name: string, backend: string, verdict: Verdict): void {
   const {found, fused, causal, reasons, fusedError, plainError} = verdict;
   expect({found, fused, causal, reasons: fused === found ? reasons : []}).toEqual({
     found: EXPECTED[name].found,
@@ -22,8 +32,7 @@ function expectVerdict(name: string, verdict: Verdict): void {
     causal: EXPECTED[name].causal,
     reasons: [],
   });
-  const plain = Number.isNaN(plainError) ? cpuErrors.get(name)! : plainError;
-  expect(fusedError).toBeLessThanOrEqual(2 * plain + 1e-6);
+  expect(fusedError).toBeLessThanOrEqual(2 * errorAllowedFrom(name, backend, plainError) + 1e-6);
 }
 
 it('knows every model', () => {
@@ -36,13 +45,15 @@ describe('on cpu', () => {
   it.each(names)('%s', async name => {
     const verdict = await judge(readModelCase(name), unfusedRuns(name));
     cpuErrors.set(name, verdict.plainError);
-    expectVerdict(name, verdict);
+    expectVerdict(name, 'cpu', verdict);
   });
 });
 
 for (const backend of ['wasm', 'tensorflow', 'webgpu'] as const) {
   describeOn(backend, 'models', () => {
-    it.each(names)('%s', async name => expectVerdict(name, await judge(readModelCase(name), unfusedRuns(name))));
+    it.each(names)('%s', async name =>
+      expectVerdict(name, backend, await judge(readModelCase(name), unfusedRuns(name))),
+    );
   });
 }
 
@@ -54,7 +65,7 @@ const pages = {
 for (const backend of ['webgl', 'webgpu'] as const) {
   describeInPage({backend, module: join(__dirname, 'models_page.ts')}, `models on ${backend} in a page`, page => {
     it.each(pages[backend])('%s', async name => {
-      expectVerdict(name, await page().call<Verdict>('judgeModel', name, packedText(name), unfusedRuns(name)));
+      expectVerdict(name, backend, await page().call<Verdict>('judgeModel', name, packedText(name), unfusedRuns(name)));
     });
   });
 }
