@@ -1,9 +1,11 @@
 /** Verifies everybody, then times everybody; in Node or in a page, on tfjs's current backend. */
 import type {Machine} from '../../../kernels/machines';
+import * as tf from '@tensorflow/tfjs-core';
 import {fieldOf} from './contestants';
 import type {Contestant} from './contestants';
+import {isOnGpu} from './memory';
 import {flopsOf, nameOf} from './result';
-import type {Problem, Roofs, Row} from './result';
+import type {Backend, Problem, Roofs, Row} from './result';
 import {timeInterleaved} from './timing';
 import type {Spread} from './timing';
 import {verifierOf} from './verify';
@@ -64,6 +66,7 @@ export async function compete({problems, rounds, roofs, peerFor, say}: ArenaOpti
       contestants,
       warm.map(({ms}) => ms),
       rounds,
+      isOnGpu(tf.getBackend() as Backend),
     );
     dispose();
     rows.push(...rowsOf(problem, contestants, spreads, roofs));

@@ -13,6 +13,8 @@ export interface Spread {
 /** What a sample takes, about. */
 const SAMPLE_MS = 25;
 const MOST_RUNS = 200;
+/** A GPU clocks low when idle, for some hundred milliseconds after, too: before each sample it works that long untimed. */
+const RAMP_MS = 250;
 /** What all rounds may take; three there are at least. */
 const BUDGET_MS = 25_000;
 
@@ -21,6 +23,7 @@ export async function timeInterleaved(
   contestants: readonly Contestant[],
   warmMs: readonly number[],
   mostRounds: number,
+  onGpu: boolean,
 ): Promise<Spread[]> {
   const {Bench} = await import('tinybench'); // an ES module only
   const bench = new Bench({iterations: 1, time: 0, warmup: false, retainSamples: true, throws: true});
@@ -28,12 +31,14 @@ export async function timeInterleaved(
   const counts = warmMs.map(ms => Math.max(1, Math.min(MOST_RUNS, Math.round(SAMPLE_MS / ms))));
   contestants.forEach(({name, run}, n) => {
     bench.add(name, async () => {
+      for (const start = performance.now(); onGpu && performance.now() - start < RAMP_MS - warmMs[n];)
+        await run(counts[n]);
       const begin = performance.now();
       const ms = (await run(counts[n])) ?? performance.now() - begin;
       return {overriddenDuration: ms / counts[n]};
     });
   });
-  const roundMs = warmMs.reduce((sum, ms, n) => sum + ms * counts[n], 0);
+  const roundMs = warmMs.reduce((sum, ms, n) => sum + ms * counts[n] + (onGpu ? RAMP_MS : 0), 0);
   const rounds = Math.max(3, Math.min(mostRounds, Math.floor(BUDGET_MS / roundMs)));
   const random = randomGenerator(1);
   for (let round = 0; round < rounds; round++) {
