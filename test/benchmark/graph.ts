@@ -131,12 +131,13 @@ function encoders(flags: Flags): {rows: GraphRow[]; leftOut: string[]} {
   return {rows, leftOut};
 }
 
-function lineOf({model, backend, positions, layers, width, plain, fusedTiming, speed, rounds, plainFails, ...row}: GraphRow): string {
+function lineOf({model, backend, positions, layers, width, plain, fusedTiming, speed, rounds, plainFails, gpuMs, ...row}: GraphRow): string {
   const ms = (x: number): string => String(Number(x.toPrecision(3)));
   const place = [backend, model, ...(positions === undefined ? [] : [`${positions} positions, ${layers} × ${width}`])].join(', ');
   const before = plain ? `${ms(plain.ms)} ms as converted, ` : `does not run as converted (${plainFails}), `;
   const times = speed === undefined ? '' : `, ${speed.toFixed(2)}×`;
-  return `${place}: ${row.fused} of ${row.found} fused, ${before}${ms(fusedTiming.ms)} ms fused${times} (${rounds} rounds; differs by ${row.difference.toExponential(1)})`;
+  const gpu = gpuMs ? `, of the GPU ${gpuMs.plain === undefined ? '' : `${ms(gpuMs.plain)} and `}${ms(gpuMs.fused)} ms` : '';
+  return `${place}: ${row.fused} of ${row.found} fused, ${before}${ms(fusedTiming.ms)} ms fused${times}${gpu} (${rounds} rounds; differs by ${row.difference.toExponential(1)})`;
 } // prettier-ignore
 
 const program = new Command('npm run bench -- graph')
