@@ -40,14 +40,22 @@ const NOT_FOR_PAGES = {
   'src/op/asked.ts': 'export const noteAsked = () => {};', // of use to tfjs-node alone
   'src/backends/webgpu/extensions.ts': `
     export const extensionsOf = () => ({subgroup: 0, hasHalves: false, matrices: {shapes: [], subgroup: 0}});`,
+  'kernels/webgpu/matrix_bodies.ts': `
+    export const MATRIX_BODIES = {}, enables = () => '', stageOf = () => '';`,
+  'src/backends/webgpu/convert.ts': 'export const convertKeys = () => [];',
   'src/backends/webgpu/extended_plan.ts': `
     const missing = () => ${MISSING};
     export {missing as decodeVariant, missing as fewQueriesVariant, missing as halfVariant};
     export {missing as matrixVariant, missing as subgroupVariant};`,
 };
 const SHADERS_NOT_FOR_PAGES = [
-  'decode', 'entry_matrix', 'entry_subgroup', 'forward_matrix', 'halves', 'lanes_natural', 'lanes_subgroup', 'matrix_stage', 'matrix_types', 'tile_half',
-]; // prettier-ignore
+  'decode',
+  'entry_matrix',
+  'entry_subgroup',
+  'lanes_natural',
+  'lanes_subgroup',
+  'tile_half',
+];
 for (const name of SHADERS_NOT_FOR_PAGES) NOT_FOR_PAGES[`kernels/webgpu/${name}.wgsl`] = `export default '';`;
 const forPages = {
   name: 'for-pages',

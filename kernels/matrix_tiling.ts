@@ -21,6 +21,8 @@ export interface MatrixLimits {
   subgroup: number;
   /** Bytes of workgroup memory. */
   storage: number;
+  /** Bindings of buffers that a kernel may have, uniforms aside. */
+  storageBuffers: number;
   /** Of a workgroup. */
   invocations: number;
 }
@@ -146,19 +148,44 @@ function matrixRegisters(tiles: MatrixTiles, D: number, Dv: number): number {
   return query + output;
 }
 
-/** What the kernel is compiled with. */
-export function matrixConstants(tiles: MatrixTiles, D: number, Dv: number): Constants {
+/** For converting keys once to gain more than it takes: how many tiles of queries read a tile of keys, and a call's flops. */
+const PAYING_TILES = 16;
+const PAYING_FLOPS = 2 ** 34;
+
+/**
+ * Whether keys and values become float16 once instead of once per tile of queries.
+ * @param rows queries that see a key, heads of a group included.
+ */
+export function conversionPays(tiles: MatrixTiles, rows: number, flops: number): boolean {
+  return rows >= PAYING_TILES * matrixTileRows(tiles) && flops >= PAYING_FLOPS;
+}
+
+/** vec4s of 32-bit words that hold a converted tile of keys and values, and `count` of them with a mark for each behind them. */
+export function convertedSize(tiles: MatrixTiles, D: number, Dv: number, count: number) {
+  const {keyVectors, valueVectors} = vectors(tiles, D, Dv);
+  const tile = ((tiles.pairs ? 2 : 1) * tiles.keys * (keyVectors + valueVectors)) / 2;
+  return {tile, all: tile * (count + Math.ceil(count / tile))};
+}
+
+/** What the kernel is compiled with; `converted`: it copies tiles that are float16 already, eight halves an element. */
+export function matrixConstants(tiles: MatrixTiles, D: number, Dv: number, converted = false): Constants {
   const {M, N, K, rows, keys, subgroup, subgroups} = tiles;
   const {lanes, rowsOfLanes} = lanesOf(rows, subgroup);
   const {keyVectors, valueVectors, keyPitch, valuePitch, weightPitch, scorePitch} = vectors(tiles, D, Dv);
   const threads = subgroups * subgroup;
+  const unit = converted ? 8 : 4;
+  const loads = (numbers: number): number => Math.ceil((numbers * (converted && tiles.pairs ? 2 : 1)) / unit / threads);
+  const pitch = (inVectors: number): number => (4 * inVectors) / unit;
   return {
+    SUBGROUPS: subgroups, CONVERTED: converted, TILE_SIZE: convertedSize(tiles, D, Dv, 0).tile,
+    KEY_ROW_STEP: N * pitch(keyPitch), KEY_COLUMN_STEP: K / unit,
+    VALUE_ROW_STEP: K * pitch(valuePitch), VALUE_COLUMN_STEP: N / unit,
     MATRIX_M: M, MATRIX_N: N, MATRIX_K: K, PARTS: tiles.pairs ? 2 : 1, PREFETCH: tiles.prefetch,
     THREADS: threads, LANES: lanes, ROWS: rowsOfLanes, BLOCK: lanes, KEYS: keys, SUBGROUP_ROWS: rows,
     ROW_TILES: rows / M, KEY_TILES: keys / N, QK_TILES: (4 * keyVectors) / K,
     VALUE_TILES: (4 * valueVectors) / N, WEIGHT_TILES: keys / K, OWN_VECTORS: keys / 4 / lanes,
     KEY_VECTORS: keyVectors, VALUE_VECTORS: valueVectors,
-    KEY_LOADS: Math.ceil((keys * keyVectors) / threads), VALUE_LOADS: Math.ceil((keys * valueVectors) / threads),
-    KEY_PITCH: keyPitch, VALUE_PITCH: valuePitch, WEIGHT_PITCH: weightPitch, SCORE_PITCH: scorePitch,
+    KEY_LOADS: loads(4 * keys * keyVectors), VALUE_LOADS: loads(4 * keys * valueVectors),
+    KEY_PITCH: pitch(keyPitch), VALUE_PITCH: pitch(valuePitch), WEIGHT_PITCH: weightPitch, SCORE_PITCH: scorePitch,
   }; // prettier-ignore
 }

@@ -5,6 +5,7 @@
 import {wgslHeader} from '../header';
 import type {Constants} from '../header';
 import {uniformDeclaration} from './uniforms';
+import {MATRIX_BODIES, enables, stageOf} from './matrix_bodies';
 import {unroll} from './unroll';
 import attend from './attend.wgsl';
 import backwardKV from './backward_kv.wgsl';
@@ -17,17 +18,13 @@ import entryPlain from './entry_plain.wgsl';
 import entrySubgroup from './entry_subgroup.wgsl';
 import finish from './finish.wgsl';
 import forward from './forward.wgsl';
-import forwardMatrix from './forward_matrix.wgsl';
 import gradient from './gradient.wgsl';
-import halves from './halves.wgsl';
 import lanes from './lanes.wgsl';
 import lanesNatural from './lanes_natural.wgsl';
 import lanesSingle from './lanes_single.wgsl';
 import lanesSubgroup from './lanes_subgroup.wgsl';
 import lanesWorkgroup from './lanes_workgroup.wgsl';
 import keep from './keep.wgsl';
-import matrixStage from './matrix_stage.wgsl';
-import matrixTypes from './matrix_types.wgsl';
 import merge from './merge.wgsl';
 import places from './places.wgsl';
 import rowScalar from './row_scalar.wgsl';
@@ -43,7 +40,7 @@ import tileHalf from './tile_half.wgsl';
 const BODIES = {
   forward: finish + keep + attend + tileFloat + forward,
   forwardHalf: finish + keep + attend + tileHalf + forward,
-  forwardMatrix: matrixTypes + finish + halves + matrixStage + forwardMatrix,
+  ...MATRIX_BODIES,
   decode: finish + decode,
   merge: finish + merge,
   delta,
@@ -60,8 +57,8 @@ export type KernelName = keyof typeof BODIES;
 /** How the invocations that share a row exchange values. */
 export type Exchange = 'single' | 'subgroup' | 'workgroup';
 
-/** Rows of vec4 or of single floats, plain arrays, or an input that the kernel may lack (`absent` takes no binding). */
-export type BindingKind = 'row' | 'f32' | 'i32' | 'absent';
+/** Rows of vec4 or of single floats, arrays of a WGSL type, or an input that the kernel may lack (`absent` takes no binding). */
+export type BindingKind = 'row' | 'f32' | 'i32' | 'KeyTile' | 'absent';
 
 export interface Binding {
   name: string;
@@ -86,7 +83,7 @@ const isVec4 = ({kind, width}: Binding): boolean => kind === 'row' && width! % 4
 export function shaderSource({kernel, exchange, constants, bindings}: ShaderPlan): string {
   const present = bindings.filter(({kind}) => kind !== 'absent');
   const declarations = present.map((binding, i) => {
-    const type = isVec4(binding) ? 'vec4f' : binding.kind === 'i32' ? 'i32' : 'f32';
+    const type = isVec4(binding) ? 'vec4f' : binding.kind === 'row' ? 'f32' : binding.kind;
     return `@group(0) @binding(${i}) var<storage, ${binding.access}> ${binding.name}: array<${type}>;\n`;
   });
   const numbers = constants as Record<string, number>;
@@ -102,18 +99,8 @@ export function shaderSource({kernel, exchange, constants, bindings}: ShaderPlan
     lseAccessor(bindings),
     places,
     lanes,
-    unroll(exchanges[exchange] + BODIES[kernel], {...numbers, ...shares}),
+    unroll(exchanges[exchange] + stageOf(kernel, constants) + BODIES[kernel], {...numbers, ...shares}),
     kernel === 'forwardMatrix' ? entryMatrix : exchange === 'subgroup' ? entrySubgroup : entryPlain,
-  ].join('');
-}
-
-/** WGSL's directives for what a kernel uses beyond the core language. */
-function enables(kernel: KernelName, exchange: Exchange): string {
-  const isMatrix = kernel === 'forwardMatrix';
-  return [
-    isMatrix || kernel === 'forwardHalf' ? 'enable f16;\n' : '',
-    isMatrix || exchange === 'subgroup' ? 'enable subgroups;\n' : '',
-    isMatrix ? 'enable chromium_experimental_subgroup_matrix;\n' : '',
   ].join('');
 }
 

@@ -51,8 +51,9 @@ function implementation(
       return runSoftmax(internalsOf(backend), logits);
     },
     plan: (problem, backend) => {
-      const {tiles, onChip, splits, variant: kernel, passedOver} = planOf(problem, backend);
-      return {kernel, tiles: {...tiles, splits}, onChip, extraBytes: 4 * partialSize(problem, splits), passedOver};
+      const {tiles, onChip, splits, convertedBytes = 0, variant: kernel, passedOver} = planOf(problem, backend);
+      const extraBytes = 4 * partialSize(problem, splits) + convertedBytes;
+      return {kernel, tiles: {...tiles, splits}, onChip, extraBytes, passedOver};
     },
   };
 }

@@ -32,38 +32,37 @@ interface Candidate {
   D: number;
   /** Undefined: the tiles that the backend itself takes. */
   choice?: MatrixChoice;
+  /** Whether keys and values are converted once, before the kernel; undefined: where the backend does. */
+  converts?: boolean;
 }
 
-const matrix = (precision: Precision, D: number, ...choice: [number, number, number, boolean]): Candidate => {
-  const [subgroups, rows, keys, prefetch] = choice;
-  return {implementation: 'webgpu-matrix', precision, D, choice: {subgroups, rows, keys, prefetch}};
-};
+/** @param tiles subgroups × rows / keys, `l` where the next tile is read late. */
+const matrix = (precision: Precision, D: number, tiles: string): Candidate[] =>
+  tiles.split(' ').flatMap(text => {
+    const [, subgroups, rows, keys, late] = /^(\d+)x(\d+)\/(\d+)(l?)$/.exec(text)!;
+    const choice = {subgroups: +subgroups, rows: +rows, keys: +keys, prefetch: late === ''};
+    return [false, true].map(converts => ({implementation: 'webgpu-matrix', precision, D, choice, converts}));
+  });
 const CANDIDATES: Candidate[] = [
-  matrix('float16', 64, 4, 32, 16, false),
-  matrix('float16', 64, 4, 32, 16, true),
-  matrix('float16', 64, 4, 32, 32, false),
-  matrix('float16', 64, 4, 16, 32, false),
-  matrix('float16', 128, 8, 16, 32, false),
-  matrix('float16', 128, 8, 16, 32, true),
-  matrix('float16', 128, 4, 32, 16, false),
-  matrix('float16', 128, 4, 16, 32, false),
-  matrix('float16x2', 64, 4, 16, 16, false),
-  matrix('float16x2', 64, 4, 16, 16, true),
-  matrix('float16x2', 64, 8, 16, 16, false),
-  matrix('float16x2', 128, 8, 16, 16, false),
-  matrix('float16x2', 128, 8, 16, 16, true),
-  matrix('float16x2', 128, 4, 16, 16, false),
+  ...matrix('float16', 64, '4x32/16 4x32/16l 4x32/32 8x32/16 8x16/32'),
+  ...matrix('float16', 128, '8x16/32 8x16/32l 8x16/16'),
+  ...matrix('float16x2', 64, '4x16/16 4x16/16l 8x16/16'),
+  ...matrix('float16x2', 128, '8x16/16 8x16/16l'),
   ...[64, 128].map((D): Candidate => ({implementation: 'webgpu-half', precision: 'float16', D})),
   ...[64, 128].map((D): Candidate => ({implementation: 'webgpu-subgroups', precision: 'float32', D})),
 ];
 
-const nameOf = ({implementation, precision, D, choice}: Candidate): string =>
+const nameOf = ({implementation, precision, D, choice, converts}: Candidate): string =>
   `${precision} D ${D} ${implementation}` +
-  (choice ? ` ${choice.subgroups}×${choice.rows} rows, ${choice.keys} keys${choice.prefetch ? ', prefetch' : ''}` : '');
+  (choice
+    ? ` ${choice.subgroups}×${choice.rows} rows, ${choice.keys} keys${choice.prefetch ? ', prefetch' : ''}`
+    : '') +
+  (converts === undefined ? '' : converts ? ', converted once' : ', converted by each tile of queries');
 
-function select({implementation, choice}: Candidate): void {
+function select({implementation, choice, converts}: Candidate): void {
   forceImplementation(implementation);
   stateOfGpu().matrixChoice = choice;
+  stateOfGpu().converts = converts;
 }
 
 const references = new Map<string, Float64Array>();
@@ -93,6 +92,7 @@ const SHAPES: Given[] = [
   {H: 2, Sq: 150, Sk: 120},
   {H: 2, Sq: 127, Sk: 113, options: {causal: true}},
   {H: 4, Hkv: 2, Sq: 65, Sk: 97, options: {causal: true, keyLengths: [77]}},
+  {H: 2, Sq: 90, Sk: 110, options: {alibiSlopes: 'perHead', queryOffset: 1000, window: [950, -1]}},
 ];
 
 async function verify({precision, D}: Candidate, shapes = SHAPES): Promise<number> {
@@ -159,7 +159,7 @@ async function run(): Promise<void> {
     });
   }
 
-  // The backend's own choice, at other lengths and widths, with keys split.
+  // The backend's own choice, at other lengths and widths, with keys split; and from which length on converting once pays.
   for (const precision of ['float16', 'float16x2'] as const) {
     const own: Candidate = {implementation: 'webgpu', precision, D: 80};
     await attempt(nameOf(own), async () => {
@@ -168,9 +168,16 @@ async function run(): Promise<void> {
       return `error ${error.toExponential(1)}; N 4096: ${await timed(own, scaled(4096))}`;
     });
     for (const D of [64, 128]) {
-      for (const N of [scaled(1024), scaled(2048)]) {
-        await attempt(nameOf({...own, D}), async () => `N ${N}: ${await timed({...own, D}, N)}`);
+      for (const N of [scaled(512), scaled(1024), scaled(2048)]) {
+        for (const converts of [undefined, false, true]) {
+          const candidate = {...own, D, converts};
+          await attempt(nameOf(candidate), async () => {
+            select(candidate);
+            return `N ${N}: ${await timed(candidate, N)}`;
+          });
+        }
       }
+      select({...own, D});
       const [q, k] = tensorsOf(scaled(4096), D);
       await attempt(`causal ${nameOf({...own, D})}`, async () => {
         const ms = await gpu.milliseconds(() => flashAttention(q, k, k, {precision, causal: true}), 2);

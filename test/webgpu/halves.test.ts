@@ -4,47 +4,22 @@
  * `--full` the whole table.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import {matrixBytes, matrixTileRows, matrixTiles} from '../../kernels/matrix_tiling';
 import type {MatrixChoice} from '../../kernels/matrix_tiling';
 import {explain, flashAttention} from '../../src';
 import {internalsOf, stateOf} from '../../src/backends/webgpu/device';
 import {forceImplementation} from '../../src/register';
 import {attentionCase, caseNamed, CASES} from '../cases';
-import type {AttentionCase} from '../cases';
 import {expectSameBits} from '../closeness';
 import {checkCase, checkForward} from '../contract/run_case';
 import {deviceOf} from '../harness/error_scopes';
 import {describeWith, useBackend} from '../harness/node';
-import {emulateHalves} from './emulated_halves';
+import {EIGHT, SIXTEEN, emulateHalves, useMatrices, withPrecision} from './emulated_halves';
+import type {HalfPrecision as Precision} from './emulated_halves';
 
 // Compiling for a processor takes seconds where loops are expanded.
 jest.mock('../../kernels/webgpu/unroll', () => ({unroll: (source: string) => source}));
 
-type Precision = 'float16' | 'float16x2';
-const SIXTEEN = {M: 16, N: 16, K: 16};
-const EIGHT = {M: 8, N: 8, K: 8};
 const state = () => stateOf(internalsOf(tf.backend()));
-
-/** Halves take four bytes in the emulated kernel, and its queries lie in workgroup memory: it is planned for less of that. */
-function useMatrices(c: Pick<AttentionCase, 'D' | 'Dv'>, precision: Precision, shape = SIXTEEN, choice?: MatrixChoice) {
-  emulateHalves(deviceOf(tf.backend()), state(), shape, 32);
-  state().matrixChoice = choice;
-  const {matrices, limits} = state();
-  const pairs = precision === 'float16x2';
-  for (matrices.storage = limits.storage / 2; matrices.storage > 0; matrices.storage -= 1024) {
-    const tiles = matrixTiles(c.D, c.Dv, pairs, matrices, choice);
-    if (typeof tiles === 'string') break;
-    const queries = (pairs ? 2 : 1) * matrixTileRows(tiles) * (c.D + 16) * 4;
-    if (2 * matrixBytes(tiles, c.D, c.Dv) + queries <= limits.storage) return;
-  }
-  throw new Error(`no tiles of widths ${c.D} and ${c.Dv} can be emulated`);
-}
-
-const withPrecision = (c: AttentionCase, precision: Precision): AttentionCase => ({
-  ...c,
-  name: `${c.name} in ${precision}`,
-  options: {...c.options, precision},
-});
 
 const FOUR_BY_16: MatrixChoice = {subgroups: 4, rows: 16, keys: 16, prefetch: true};
 const TWO_BY_32: MatrixChoice = {subgroups: 2, rows: 32, keys: 32, prefetch: false};

@@ -5,7 +5,7 @@ const SUBGROUP = SUBGROUP_ROWS * LANES / ROWS;
 // Factors are read where they lie, but for the queries: their memory is written again. Of a sum, an invocation holds every
 // SUBGROUP-th number.
 const OWN_SUMS = MATRIX_M * MATRIX_N / SUBGROUP;
-struct Left { at: u32, rowStep: u32, isQuery: bool }
+struct Left { subgroup: u32, at: u32, rowStep: u32, isQuery: bool }
 struct Right { at: u32, rowStep: u32, columnStep: u32 }
 struct Sum { numbers: array<f32, OWN_SUMS> }
 
@@ -20,36 +20,39 @@ fn to_half(x: vec4f) -> vec4<half> {
   return select(quantizeToF16(x), round(x * 16777216.0) / 16777216.0, abs(x) < vec4f(0.00006103515625));
 }
 
-fn half_at(n: u32) -> f32 { return halves[n / 4u][n % 4u]; }
+fn weight_at(subgroup: u32, n: u32) -> f32 { return weights[subgroup][n / 4u][n % 4u]; }
 
-fn load_Left_row_major_halves(at: u32, pitch: u32) -> Left {
-  if (loaded >= QUERIES) { return Left(4u * at, 4u * pitch, false); }
+fn load_Left_row_major_weights(subgroup: u32, at: u32, pitch: u32) -> Left {
+  if (loaded >= QUERIES) { return Left(subgroup, 4u * at, 4u * pitch, false); }
   let copyAt = (invocation / SUBGROUP * QUERIES + loaded) * LEFT_SIZE;
   loaded++;
   for (var n = invocation % SUBGROUP; n < LEFT_SIZE; n += SUBGROUP) {
-    queries[copyAt + n] = half_at(4u * (at + n / MATRIX_K * pitch) + n % MATRIX_K);
+    queries[copyAt + n] = weight_at(subgroup, 4u * (at + n / MATRIX_K * pitch) + n % MATRIX_K);
   }
-  return Left(copyAt, MATRIX_K, true);
+  return Left(subgroup, copyAt, MATRIX_K, true);
 }
 
-fn load_Right_row_major_halves(at: u32, pitch: u32) -> Right { return Right(4u * at, 4u * pitch, 1u); }
-fn load_Right_col_major_halves(at: u32, pitch: u32) -> Right { return Right(4u * at, 1u, 4u * pitch); }
+// Keys and values lie UNIT halves an element, as numbers or as bits.
+const UNIT = select(4u, 8u, CONVERTED);
+fn load_Right_row_major_halves(at: u32, pitch: u32) -> Right { return Right(UNIT * at, UNIT * pitch, 1u); }
+fn load_Right_col_major_halves(at: u32, pitch: u32) -> Right { return Right(UNIT * at, 1u, UNIT * pitch); }
+fn unpacked(bits: vec4u, n: u32) -> f32 { return unpack2x16float(bits[n / 2u % 4u])[n % 2u]; }
 
-fn load_Sum_row_major_scores(at: u32, pitch: u32) -> Sum {
+fn load_Sum_row_major_scores(subgroup: u32, at: u32, pitch: u32) -> Sum {
   var matrix: Sum;
   for (var n = 0u; n < OWN_SUMS; n++) {
     let place = invocation % SUBGROUP + n * SUBGROUP;
     let column = place % MATRIX_N;
-    matrix.numbers[n] = scores[at + place / MATRIX_N * pitch + column / 4u][column % 4u];
+    matrix.numbers[n] = scores[subgroup][at + place / MATRIX_N * pitch + column / 4u][column % 4u];
   }
   return matrix;
 }
 
-fn store_row_major_scores(at: u32, matrix: Sum, pitch: u32) {
+fn store_row_major_scores(subgroup: u32, at: u32, matrix: Sum, pitch: u32) {
   for (var n = 0u; n < OWN_SUMS; n++) {
     let place = invocation % SUBGROUP + n * SUBGROUP;
     let column = place % MATRIX_N;
-    scores[at + place / MATRIX_N * pitch + column / 4u][column % 4u] = matrix.numbers[n];
+    scores[subgroup][at + place / MATRIX_N * pitch + column / 4u][column % 4u] = matrix.numbers[n];
   }
 }
 
@@ -61,7 +64,7 @@ fn subgroupMatrixMultiplyAccumulate(left: Left, right: Right, sum: Sum) -> Sum {
     let column = right.at + place % MATRIX_N * right.columnStep;
     for (var k = 0u; k < MATRIX_K; k++) {
       var factor = 0.0;
-      if (left.isQuery) { factor = queries[row + k]; } else { factor = half_at(row + k); }
+      if (left.isQuery) { factor = queries[row + k]; } else { factor = weight_at(left.subgroup, row + k); }
       result.numbers[n] = fma(factor, half_at(column + k * right.rowStep), result.numbers[n]);
     }
   }

@@ -1,6 +1,6 @@
 /** The WGSL of the half-precision kernels, compiled by Dawn's null backend with float16 and subgroup matrices switched on. */
-import {matrixBytes, matrixConstants, matrixTiles} from '../../kernels/matrix_tiling';
-import type {MatrixChoice, MatrixLimits, MatrixShape} from '../../kernels/matrix_tiling';
+import {conversionPays, matrixBytes, matrixConstants, matrixTileRows, matrixTiles} from '../../kernels/matrix_tiling';
+import type {MatrixChoice, MatrixLimits, MatrixShape, MatrixTiles} from '../../kernels/matrix_tiling';
 import {laneTiles} from '../../kernels/tiling';
 import {shaderSource} from '../../kernels/webgpu/shader';
 import type {Binding} from '../../kernels/webgpu/shader';
@@ -15,7 +15,7 @@ const FLAGS = [
 const SIXTEEN: MatrixShape = {M: 16, N: 16, K: 16};
 const EIGHT: MatrixShape = {M: 8, N: 8, K: 8};
 const MIXED: MatrixShape = {M: 8, N: 16, K: 16};
-const LARGE: MatrixLimits = {shapes: [SIXTEEN], subgroup: 32, storage: 49152, invocations: 1024};
+const LARGE: MatrixLimits = {shapes: [SIXTEEN], subgroup: 32, storage: 49152, storageBuffers: 16, invocations: 1024};
 const SMALL: MatrixLimits = {...LARGE, storage: 16384, invocations: 256};
 
 const widths = [
@@ -48,12 +48,24 @@ function matrixSource(
   pairs: boolean,
   all: boolean,
   wanted?: MatrixChoice,
+  converted = false,
 ) {
   const tiles = matrixTiles(D, Dv, pairs, limits, wanted);
   if (typeof tiles === 'string') throw new Error(tiles);
-  const constants = {D, DV: Dv, ...options(all), ...matrixConstants(tiles, D, Dv)};
+  const constants = {D, DV: Dv, ...options(all), ...matrixConstants(tiles, D, Dv, converted)};
   const exchange = tiles.rows < tiles.subgroup ? 'subgroup' : 'single';
-  return shaderSource({kernel: 'forwardMatrix', exchange, constants, bindings: bindings(D, Dv, all)});
+  const inTiles: Binding[] = converted ? [{name: 'tiles', kind: 'KeyTile', access: 'read'}] : [];
+  return shaderSource({kernel: 'forwardMatrix', exchange, constants, bindings: [...bindings(D, Dv, all), ...inTiles]});
+}
+
+function convertSource(limits: MatrixLimits, D: number, Dv: number, pairs: boolean): string {
+  const tiles = matrixTiles(D, Dv, pairs, limits);
+  if (typeof tiles === 'string') throw new Error(tiles);
+  const own = {LANES: 1, ROWS: 1, BLOCK: 1, THREADS: 128};
+  const constants = {D, DV: Dv, ...options(false), ...matrixConstants(tiles, D, Dv, true), ...own};
+  const [, k, v, ...absent] = bindings(D, Dv, false).slice(0, 6);
+  const target: Binding = {name: 'tiles', kind: 'KeyTile', access: 'read_write'};
+  return shaderSource({kernel: 'convert', exchange: 'single', constants, bindings: [k, v, ...absent, target]});
 }
 
 describeWith(['dawn'], 'half-precision WGSL on the null backend', () => {
@@ -73,7 +85,11 @@ describeWith(['dawn'], 'half-precision WGSL on the null backend', () => {
       const [{M, N, K}] = limits.shapes;
       it(`${precision}, matrices of ${M}×${N}×${K} on subgroups of ${limits.subgroup}`, async () => {
         for (const [D, Dv] of widths) {
-          for (const all of [false, true]) await checkShader(device, matrixSource(limits, D, Dv, pairs, all));
+          for (const all of [false, true]) {
+            await checkShader(device, matrixSource(limits, D, Dv, pairs, all));
+            await checkShader(device, matrixSource(limits, D, Dv, pairs, all, undefined, true));
+          }
+          await checkShader(device, convertSource(limits, D, Dv, pairs));
         }
       });
     }
@@ -119,7 +135,10 @@ describe('tiles of matrices', () => {
           if (typeof tiles === 'string') continue;
           expect(matrixBytes(tiles, D, D)).toBeLessThanOrEqual(limits.storage);
           expect(tiles.subgroups * tiles.subgroup).toBeLessThanOrEqual(limits.invocations);
-          expect(Object.values(matrixConstants(tiles, D, D)).filter(value => Number(value) % 1 !== 0)).toEqual([]);
+          for (const converted of [false, true]) {
+            const values = Object.values(matrixConstants(tiles, D, D, converted));
+            expect(values.filter(value => Number(value) % 1 !== 0)).toEqual([]);
+          }
         }
       }
     }
@@ -130,6 +149,14 @@ describe('tiles of matrices', () => {
       for (const D of [1, 32, 64, 80, 128]) expect(matrixTiles(D, D, pairs, LARGE)).toMatchObject({pairs});
       for (const D of [1, 32, 64]) expect(matrixTiles(D, D, pairs, SMALL)).toMatchObject({pairs});
     }
+  });
+
+  it('are converted once where many queries read them and the call is large', () => {
+    const tiles = matrixTiles(64, 64, false, LARGE) as MatrixTiles;
+    const rows = 16 * matrixTileRows(tiles);
+    expect(conversionPays(tiles, rows, 2 ** 34)).toBe(true);
+    expect(conversionPays(tiles, rows - 1, 2 ** 40)).toBe(false);
+    expect(conversionPays(tiles, 2 * rows, 2 ** 34 - 1)).toBe(false);
   });
 
   it('are refused with the reason', () => {

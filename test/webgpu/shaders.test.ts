@@ -34,6 +34,7 @@ function source(kernel: KernelName, exchange: Exchange, tiles: LaneTiles, D: num
     forward: [...inputs, row('output', Dv, write), plain('lse', write)],
     forwardHalf: [...inputs, row('output', Dv, write), plain('lse', write)],
     forwardMatrix: [...inputs, row('output', Dv, write), plain('lse', write)],
+    convert: [...inputs],
     decode: [...inputs, row('output', Dv, write), plain('lse', write)],
     merge: [row('part', Dv), plain('partMax'), row('output', Dv, write), plain('lse', write), plain('lseLow', write)],
     delta: [row('output', Dv), row('dOutput', Dv), plain('dLse'), plain('rowValues', write)],

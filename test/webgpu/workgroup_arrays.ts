@@ -1,7 +1,7 @@
 /** The bytes of each array in workgroup memory, read from a kernel's WGSL text: what `explain` and the tilings must say of it. */
 import {runInNewContext} from 'node:vm';
 
-const BYTES_OF: Record<string, number> = {f32: 4, u32: 4, 'atomic<u32>': 4, vec4f: 16, 'vec4<f16>': 8};
+const BYTES_OF: Record<string, number> = {f32: 4, u32: 4, 'atomic<u32>': 4, vec4f: 16, vec4u: 16, 'vec4<f16>': 8};
 
 export function workgroupArrays(wgsl: string): Record<string, number> {
   const text = wgsl.replace(/\/\/.*$/gm, '');

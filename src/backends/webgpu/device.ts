@@ -39,6 +39,8 @@ export interface DeviceState {
   matrices: MatrixLimits;
   /** Tiles that a benchmark tries on subgroup matrices. */
   matrixChoice?: MatrixChoice;
+  /** What a benchmark or a test wants there: keys and values converted once or never. Default: where it pays. */
+  converts?: boolean;
   /** Bytes that one binding may span. */
   bindingLimit: number;
   /** The browser's words once the device is lost. */

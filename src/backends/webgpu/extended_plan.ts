@@ -2,8 +2,19 @@
  * Plans of the kernels that need more than tfjs's own device has: subgroups, float16, subgroup matrices. The script for pages, where
  * only that device opens, goes without them (rollup.config.mjs).
  */
-import {matrixArrays, matrixConstants, matrixTileRows, matrixTiles} from '../../../kernels/matrix_tiling';
+import {
+  conversionPays,
+  convertedSize,
+  matrixArrays,
+  matrixConstants,
+  matrixTileRows,
+  matrixTiles,
+} from '../../../kernels/matrix_tiling';
+import type {MatrixTiles} from '../../../kernels/matrix_tiling';
+import type {AttentionProblem} from '../../../kernels/problem';
 import {decodeArrays, decodeTiles} from '../../../kernels/tiling';
+import {partsOf} from './call';
+import type {DeviceState} from './device';
 import {TOO_WIDE, lanePlan, rowCount, tiled, withSplits} from './lane_plan';
 import type {Variant} from './lane_plan';
 
@@ -33,10 +44,12 @@ export const matrixVariant: Variant = (problem, state) => {
   if (typeof tiles === 'string') return tiles;
   const {M, N, K, keys, rows, subgroups, subgroup} = tiles;
   const tileRows = matrixTileRows(tiles);
+  const convertedBytes = convertedBytesOf(problem, tiles, state);
   return withSplits(problem, state, {
     kernel: 'forwardMatrix',
     exchange: rows < subgroup ? 'subgroup' : 'single',
-    constants: matrixConstants(tiles, D, Dv),
+    constants: matrixConstants(tiles, D, Dv, convertedBytes > 0),
+    convertedBytes,
     tileRows,
     keys,
     blocks: 1,
@@ -46,6 +59,25 @@ export const matrixVariant: Variant = (problem, state) => {
     onChip: matrixArrays(tiles, D, Dv),
   }); // prettier-ignore
 };
+
+/** Bytes of keys and values that become float16 once, before all else; 0 where each tile of queries converts its own. */
+function convertedBytesOf(problem: AttentionProblem, tiles: MatrixTiles, state: DeviceState): number {
+  const {B, H, Hkv, Sq, Sk, D, Dv, windowLeft, windowRight} = problem;
+  // Eight halves are copied at a time; one binding more than all others have.
+  if (
+    Math.min(tiles.N, tiles.K) < 8 ||
+    state.matrices.storageBuffers < 9 ||
+    partsOf(problem, state.bindingLimit)?.length !== 1
+  )
+    return 0;
+  const group = H / Hkv;
+  const isBounded = windowLeft >= 0 && windowRight >= 0;
+  const seen = isBounded ? Math.min(Sq, windowLeft + windowRight + 1 + matrixTileRows(tiles) / group) : Sq;
+  const flops = 2 * B * H * Sq * Sk * (D + Dv);
+  if (!(state.converts ?? conversionPays(tiles, seen * group, flops))) return 0;
+  const bytes = 16 * convertedSize(tiles, D, Dv, B * Hkv * Math.ceil(Sk / tiles.keys)).all;
+  return bytes <= state.bindingLimit ? bytes : 0;
+}
 
 export const halfVariant: Variant = (problem, state) => {
   if (problem.precision !== 'float16') return `'precision' is '${problem.precision}'`;

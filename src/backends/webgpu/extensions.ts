@@ -11,7 +11,7 @@ export interface Extensions {
   subgroup: number;
   /** shader-f16 */
   hasHalves: boolean;
-  matrices: Pick<MatrixLimits, 'shapes' | 'subgroup'>;
+  matrices: Pick<MatrixLimits, 'shapes' | 'subgroup' | 'storageBuffers'>;
 }
 
 /** Dawn lists no matrices in `device.adapterInfo`, only in the adapter's own. */
@@ -34,6 +34,7 @@ export function extensionsOf(device: GPUDevice): Extensions {
     matrices: {
       shapes: hasMatrices ? shapesOf(device) : [],
       subgroup: info?.subgroupMaxSize === subgroup ? subgroup : 0,
+      storageBuffers: device.limits.maxStorageBuffersPerShaderStage,
     },
   };
 }

@@ -7,6 +7,7 @@ import type {OnChip} from '../../../kernels/tiling';
 import type {Exchange} from '../../../kernels/webgpu/shader';
 import type {AttentionResult, ForwardCall} from '../../op/kernels';
 import {optionConstants, optionalBindings, partOf, partsOf, problemUniforms, smallInputs} from './call';
+import {convertKeys} from './convert';
 import type {WebGPUInternals} from './device';
 import {stateOf} from './device';
 import {bufferOf, copy, dispatch} from './dispatch';
@@ -23,6 +24,8 @@ export interface ForwardPlan {
   /** Keys of a tile, and blocks that it is handled in. */
   keys: number;
   blocks: number;
+  /** Of keys and values that a kernel of its own converts before this one; absent or 0 without. */
+  convertedBytes?: number;
   /** Parts that the keys of a row are cut into. */
   splits: number;
   /** For `explain`: tile sizes and bytes of workgroup memory by name, which variant this is, and why the others are not. */
@@ -70,6 +73,7 @@ export function runForward(
   const partial = split ? backend.makeTensorInfo([splits * rows * Dv], 'float32') : undefined;
   const write = (name: string, tensor: TensorInfo): Bound => ({name, kind: 'f32', access: 'read_write', tensor});
   const lseBindings = together ? [write('lse', together)] : [write('lse', lse), write('lseLow', lseLow)];
+  const converted = convertKeys(backend, problem, inputs, plan.convertedBytes, constants, common);
   const lseLowStart = (split ? splits : 1) * rows;
 
   for (const part of partsOf(problem, stateOf(backend).bindingLimit)!) {
@@ -90,6 +94,7 @@ export function runForward(
         ...optionalBindings(inputs, {bias, mask}, small.tensor),
         target,
         ...lseBindings,
+        ...converted,
       ],
       uniforms: {
         ...common,
@@ -109,7 +114,12 @@ export function runForward(
     copy(backend, together, 0, bufferOf(backend, lse), 0, rows);
     copy(backend, together, rows, bufferOf(backend, lseLow), 0, rows);
   }
-  for (const temporary of [together, partial, small.owned ? small.tensor : undefined]) {
+  for (const temporary of [
+    together,
+    partial,
+    small.owned ? small.tensor : undefined,
+    ...converted.map(({tensor}) => tensor),
+  ]) {
     if (temporary) backend.disposeData(temporary.dataId);
   }
   return {output, lse, lseLow};
