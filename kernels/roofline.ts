@@ -108,22 +108,27 @@ export function unfusedWork(sizes: AttentionSizes, bytesPerElement: number): Wor
 }
 
 /**
- * One kernel, `tile` queries at a time: each tile reads the keys and values it sees once, the scores stay on chip. What caches save
- * beyond that is not counted.
+ * One kernel, that reads the keys and values of a key head `keyReadings` times as far as they are seen; the scores stay on chip. What
+ * caches save beyond that is not counted.
  */
-export function fusedWork(sizes: AttentionSizes, bytesPerElement: number, tile: number): Work {
-  const {B, H, Sq, Sk, D, Dv, visiblePairs, optionBytes = 0} = sizes;
+export function fusedWork(sizes: AttentionSizes, bytesPerElement: number, keyReadings: number): Work {
+  const {B, H, Hkv, Sq, Sk, D, Dv, visiblePairs, optionBytes = 0} = sizes;
   const pairs = B * H * visiblePairs;
   const visible = Sq * Sk === 0 ? 0 : visiblePairs / (Sq * Sk);
   const lseBytes = 4 * B * H * Sq;
   const queryBytes = bytesPerElement * B * H * Sq * (D + Dv);
-  const keyBytes = bytesPerElement * B * H * Math.ceil(Sq / tile) * Sk * (D + Dv) * visible;
+  const keyBytes = bytesPerElement * B * Hkv * keyReadings * Sk * (D + Dv) * visible;
   return {
     flops: 2 * pairs * (D + Dv),
     bytes: queryBytes + keyBytes + lseBytes + optionBytes,
     onChipBytes: 4 * bytesPerElement * pairs,
     extraBytes: lseBytes,
   };
+}
+
+/** Readings of a key head's keys where every query head takes `tile` queries at a time. */
+export function readingsByHead({H, Hkv, Sq}: Pick<AttentionSizes, 'H' | 'Hkv' | 'Sq'>, tile: number): number {
+  return (H / Hkv) * Math.ceil(Sq / tile);
 }
 
 /**
@@ -240,7 +245,7 @@ export function roofline(options: RooflineOptions): Roofline {
     visiblePairs,
   };
   const unfused = place(unfusedWork(sizes, bytes), machine);
-  const fused = place(fusedWork(sizes, bytes, tile), machine);
+  const fused = place(fusedWork(sizes, bytes, readingsByHead(sizes, tile)), machine);
   const held = operandBytes(sizes, bytes);
   return {
     machine,

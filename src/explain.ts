@@ -39,7 +39,7 @@ export interface Explanation {
   implementation: string;
   /** Its kernel that would, where it has several; else the same name. */
   kernel: string;
-  /** Its tile sizes by name. */
+  /** Its tile sizes by name; `queries` counts those of all heads in a tile where heads that share keys share tiles. */
   tiles: Record<string, number>;
   /**
    * Bytes of each array that the kernel itself keeps on the chip, by name: a workgroup's on a GPU, a thread's on a processor, whose caches hold
@@ -67,6 +67,9 @@ export interface Explanation {
 /**
  * Says which implementation would serve `flashAttention(q, k, v, options)` on the current backend and why the others would not, and
  * what the call computes, moves and holds, beside the same call as matMul, softmax, matMul. Nothing is run, no tensor is left.
+ *
+ * Of the forward pass alone: it has no word on the gradient, which other kernels with other tiles may compute, nor knows whether one is
+ * taken, under which `precision: 'float16x2'` is served in float32.
  *
  * @param q as `flashAttention` takes it; so are k and v.
  * @param options those of `flashAttention`, checked as there, and the machine whose peak and bandwidth decide `bound`.
@@ -102,9 +105,17 @@ function explained(
   const {implementation, passedOver} = chooseImplementation(backendName, problem, backend);
   const {name} = implementation;
   const plan = implementation.plan(problem, backend);
-  const {kernel = name, tiles, onChip = {}, extraBytes, scoresInMainMemory, passedOver: kernels = []} = plan;
+  const {
+    kernel = name,
+    tiles,
+    keyReadings,
+    onChip = {},
+    extraBytes,
+    scoresInMainMemory,
+    passedOver: kernels = [],
+  } = plan;
   const sizes = sizesOf(problem, inputs);
-  const fusedCost = fusedWork(sizes, BYTES_PER_ELEMENT, Math.max(1, tiles.queries ?? problem.Sq));
+  const fusedCost = fusedWork(sizes, BYTES_PER_ELEMENT, keyReadings);
   if (scoresInMainMemory) fusedCost.bytes += scoreTraffic(sizes, BYTES_PER_ELEMENT);
   const fused = place(fusedCost, machine);
   const unfused = place(unfusedWork(sizes, BYTES_PER_ELEMENT), machine);

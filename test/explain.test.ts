@@ -2,9 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import {explain, flashAttention} from 'tfjs-flash-attention';
 import type {ExplainOptions} from 'tfjs-flash-attention';
-import {Arena} from '../kernels/wasm/memory';
 import {forceImplementation, implementationsOf} from '../src/register';
-import {peakDataBytes} from './contract/allocations';
 import {describeOn, useBackend} from './harness/node';
 import {normalNumbers} from './inputs';
 
@@ -150,97 +148,6 @@ describe.each(['cpu', 'wasm', 'tensorflow', 'webgpu'] as const)('who serves', ba
       expect(served).toEqual([implementation]);
       spies.forEach(spy => spy.mockRestore());
       tf.dispose([q, k, v, output]);
-    });
-  });
-});
-
-/** Bytes of every Float64Array made while `work` runs: all that the loops hold besides results. */
-function float64Bytes(work: () => void): number {
-  const original = globalThis.Float64Array;
-  let bytes = 0;
-  const construct = (target: typeof original, args: unknown[], newTarget: typeof original): object => {
-    const made = Reflect.construct(target, args, newTarget) as Float64Array;
-    bytes += made.byteLength;
-    return made;
-  };
-  globalThis.Float64Array = new Proxy(original, {construct});
-  try {
-    work();
-  } finally {
-    globalThis.Float64Array = original;
-  }
-  return bytes;
-}
-
-const sum = (numbers: Record<string, number>): number => Object.values(numbers).reduce((x, y) => x + y, 0);
-/** The output and lse's two parts. */
-const resultBytes = (queries: number): number => 4 * B * H * queries * (D + 2);
-/** What a call of the WebAssembly kernels takes for its fields and for beginning arrays on cache lines. */
-const SMALL = 2048;
-
-describeOn('cpu', 'the memory that explain expects is taken', () => {
-  it.each([{}, {softcap: 2}])('loops, %o', options => {
-    forceImplementation('loops');
-    withInputs((q, k, v) => {
-      const {memory, onChip, kernel} = explain(q, k, v, options);
-      expect(float64Bytes(() => tf.dispose(flashAttention(q, k, v, options)))).toBe(memory.fused);
-      expect({sum: sum(onChip), kernel}).toEqual({sum: memory.fused, kernel: 'loops'});
-    });
-  });
-
-  it.each([
-    ['simd-forward', S],
-    ['simd-decode', 1],
-  ])('%s, copies included', (kernel, queries) => {
-    const taken = jest.spyOn(Arena.prototype, 'allocate');
-    withInputs((q, k, v) => {
-      const few = tf.slice(q, [0, 0, 0, 0], [B, H, queries, D]);
-      const said = explain(few, k, v);
-      tf.dispose(flashAttention(few, k, v));
-      const bytes = taken.mock.calls.reduce((total, [size]) => total + size, 0);
-      const lse = resultBytes(queries) - 4 * B * H * queries * D;
-      expect(said.kernel).toBe(kernel);
-      expect(Math.abs(bytes - lse - said.memory.fused)).toBeLessThan(SMALL);
-      expect(said.memory.fused).toBeGreaterThan(sum(said.onChip));
-      few.dispose();
-    });
-    taken.mockRestore();
-  });
-});
-
-describeOn('wasm', 'the memory that explain expects is taken', () => {
-  it.each([
-    ['simd-forward', S],
-    ['simd-decode', 1],
-  ])('%s, in place', (kernel, queries) => {
-    const {wasm} = tf.backend() as unknown as {wasm: {_malloc(bytes: number): number}};
-    const taken = jest.spyOn(wasm, '_malloc');
-    withInputs((q, k, v) => {
-      const few = tf.slice(q, [0, 0, 0, 0], [B, H, queries, D]);
-      const said = explain(few, k, v);
-      taken.mockClear();
-      tf.dispose(flashAttention(few, k, v));
-      const bytes = taken.mock.calls.reduce((total, [size]) => total + size, 0);
-      expect(said.kernel).toBe(kernel);
-      expect(Math.abs(bytes - resultBytes(queries) - said.memory.fused)).toBeLessThan(SMALL);
-      few.dispose();
-    });
-    taken.mockRestore();
-  });
-});
-
-describe.each(['cpu', 'wasm', 'tensorflow'] as const)('plain ops', backendName => {
-  describeOn(backendName, 'hold what explain expects of composed', () => {
-    it.each([40, 200, 600])('%i positions', N => {
-      forceImplementation('composed');
-      const x = tf.randomNormal([1, 2, N, 32]);
-      const {memory, onChip} = explain(x, x, x);
-      const peak = peakDataBytes(() => [flashAttention(x, x, x)]) - 4 * x.size;
-      expect(onChip).toEqual({});
-      // TensorFlow shares what a reshape reshapes, too, but tfjs-node counts it as new.
-      expect(peak / memory.fused).toBeLessThan(backendName === 'tensorflow' ? 1.5 : 1.1);
-      expect(peak / memory.fused).toBeGreaterThan(0.7);
-      x.dispose();
     });
   });
 });

@@ -92,6 +92,17 @@ export function planParts(sides: Sides, {textureSize}: WebGLLimits): Part[] {
   return parts;
 }
 
+/** Texels of a staged row of this width: whole groups of `lanes` channels, or of eight halves. */
+export function stagedTexels(width: number, lanes: WebGLLimits['lanes'], half: boolean): number {
+  return half ? Math.ceil(width / 8) : Math.ceil(width / lanes) * (lanes / 4);
+}
+
+/** [first, count] of the key heads that a part of query heads meets; `group` of these share one. */
+export function keyHeads({firstHead, heads}: Part, group: number): [number, number] {
+  const first = Math.floor(firstHead / group);
+  return [first, Math.floor((firstHead + heads - 1) / group) - first + 1];
+}
+
 export function planChunks(
   part: Part,
   {groups}: Blocks,

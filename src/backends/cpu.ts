@@ -36,9 +36,11 @@ export const loops: Implementation = {
     return make(backend, [rows, classes], onlineSoftmaxRows(read(logits, backend), rows, classes));
   },
   plan: problem => {
+    const {H, Hkv, Sq} = problem;
     const onChip: OnChip = {};
     for (const [name, array] of Object.entries(forwardTiles(problem))) if (array) onChip[name] = array.byteLength;
-    return {tiles: {queries: QUERY_TILE, keys: KEY_TILE}, onChip, extraBytes: bytesOf(onChip)};
+    const tiles = {queries: QUERY_TILE, keys: KEY_TILE};
+    return {tiles, keyReadings: (H / Hkv) * Math.ceil(Sq / QUERY_TILE), onChip, extraBytes: bytesOf(onChip)};
   },
 };
 

@@ -11,8 +11,10 @@ import type {AttentionResult, BackwardCall, ForwardCall} from '../op/kernels';
 export interface Plan {
   /** Of an implementation with several kernels: the one that serves. */
   kernel?: string;
-  /** Named tile sizes, such as {queries: 64, keys: 32}; `queries` is how many share one reading of the keys (absent: all). */
+  /** Named tile sizes, such as {queries: 64, keys: 32}. */
   tiles: Record<string, number>;
+  /** How often the keys of a key head are read from main memory. */
+  keyReadings: number;
   /** Bytes of each array that the kernel itself keeps near the arithmetic, by name: of one workgroup or thread. */
   onChip?: OnChip;
   /** Bytes held at once besides the inputs and the outputs. */

@@ -1,13 +1,14 @@
 /** Backends `cpu` and `wasm`: the WebAssembly SIMD kernels of kernels/wasm. */
 import {engine, env} from '@tensorflow/tfjs-core';
 import type {DataId, KernelBackend, TensorInfo, TypedArray} from '@tensorflow/tfjs-core';
-import {shapesOf} from '../../kernels/problem';
+import {shapesOf, stridesOf} from '../../kernels/problem';
 import type {AttentionInputs, AttentionProblem} from '../../kernels/problem';
 import type {OnChip} from '../../kernels/tiling';
 import {attentionBackward, attentionForward} from '../../kernels/wasm/attention';
 import type {Addresses} from '../../kernels/wasm/attention';
 import {runsVariant} from '../../kernels/wasm/module';
 import {isDecode, partialBytes, scratchOf, tilingOf} from '../../kernels/wasm/tiling';
+import type {Tiling} from '../../kernels/wasm/tiling';
 import type {AttentionResult, BackwardCall, ForwardCall} from '../op/kernels';
 import type {Implementation} from './implementation';
 import {chosenVariant, THREADED_FROM_FLAG, THREADS_FLAG} from './wasm_settings';
@@ -60,6 +61,16 @@ function tensorBytes(problem: AttentionProblem): number {
   const size = (shape: readonly number[] | null): number => (shape ?? [0]).reduce((product, n) => product * n, 1);
   return [q, k, v, output, problem.bias].reduce((sum, shape) => sum + 4 * size(shape), size(problem.mask));
 }
+
+/** Of a call that works on copies: those of its tensors, of both parts of lse and, of few queries, room for one split of k and v. */
+function copiedBytes(problem: AttentionProblem, {kernel, splitKeys}: Tiling): number {
+  const {B, H, Sq} = problem;
+  const {k, v} = stridesOf(problem);
+  const room = kernel === 'decode' ? 4 * splitKeys * (k.row + v.row) - keyBytes(problem) : 0;
+  return tensorBytes(problem) + 8 * B * H * Sq + room;
+}
+
+export const keyBytes = ({B, Hkv, Sk, D, Dv}: AttentionProblem): number => 4 * B * Hkv * Sk * (D + Dv);
 
 /** WebAssembly addresses 4 GiB; the backward pass holds every tensor of the call and its gradient. */
 function tooLarge(problem: AttentionProblem): string | null {
@@ -115,12 +126,12 @@ function simdImplementation(
     },
     plan: (problem, backend) => {
       const tiling = tilingOf(problem);
-      const {kernel, blockRows, tileKeys, splitKeys} = tiling;
+      const {H, Hkv, Sq} = problem;
+      const {kernel, blockRows, tileKeys, headsPerGroup} = tiling;
       const {offsets, bytes} = scratchOf(problem, tiling, false);
       const threads = threadsFor(problem);
       const isCopied = threads > 1 || !memoryInPlace(backend);
-      // Of few queries one split of one head at a time.
-      const copied = kernel === 'decode' ? {...problem, B: 1, H: 1, Hkv: 1, Sk: splitKeys} : problem;
+      const copies = isCopied ? copiedBytes(problem, tiling) : 0;
       // Offsets ascend: an array reaches to the next one.
       const onChip: OnChip = {};
       Object.entries(offsets).forEach(([name, at], n, all) => {
@@ -129,8 +140,9 @@ function simdImplementation(
       return {
         kernel: `simd-${kernel}`,
         tiles: {queries: blockRows, keys: tileKeys},
+        keyReadings: (H / Hkv / headsPerGroup) * Math.ceil((Sq * headsPerGroup) / blockRows),
         onChip,
-        extraBytes: threads * bytes + partialBytes(problem, tiling) + (isCopied ? tensorBytes(copied) : 0),
+        extraBytes: threads * bytes + partialBytes(problem, tiling) + copies,
       };
     },
   };

@@ -9,10 +9,10 @@ import {backwardTiles, runBackward} from './webgpu/backward';
 import {partsOf} from './webgpu/call';
 import {checkDevice, internalsOf, stateOf} from './webgpu/device';
 import type {DeviceState} from './webgpu/device';
-import {partialSize, runForward, seesHalves} from './webgpu/forward';
+import {extraSize, runForward, seesHalves} from './webgpu/forward';
 import type {ForwardPlan} from './webgpu/forward';
 import {decodeVariant, halfVariant, matrixVariant, subgroupVariant} from './webgpu/extended_plan';
-import {plainVariant, withoutSubgroups} from './webgpu/lane_plan';
+import {plainVariant, rowCount, withoutSubgroups} from './webgpu/lane_plan';
 import type {Variant} from './webgpu/lane_plan';
 import {bestVariant} from './webgpu/plan';
 import {runSoftmax} from './webgpu/softmax';
@@ -51,9 +51,18 @@ function implementation(
       return runSoftmax(internalsOf(backend), logits);
     },
     plan: (problem, backend) => {
-      const {tiles, onChip, splits, convertedBytes = 0, variant: kernel, passedOver} = planOf(problem, backend);
-      const extraBytes = 4 * partialSize(problem, splits) + convertedBytes;
-      return {kernel, tiles: {...tiles, splits}, onChip, extraBytes, passedOver};
+      const {
+        tiles,
+        tileRows,
+        onChip,
+        splits,
+        convertedBytes = 0,
+        variant: kernel,
+        passedOver,
+      } = planOf(problem, backend);
+      const keyReadings = Math.ceil(rowCount(problem) / tileRows);
+      const extraBytes = 4 * extraSize(problem, splits) + convertedBytes;
+      return {kernel, tiles: {...tiles, splits}, keyReadings, onChip, extraBytes, passedOver};
     },
   };
 }

@@ -1,6 +1,6 @@
 /** `inspect MODEL`: which attention a model has, what of it can be fused, and what that would save. */
 import {Command} from 'commander';
-import {fusedWork, unfusedWork} from '../../kernels/roofline';
+import {fusedWork, readingsByHead, unfusedWork} from '../../kernels/roofline';
 import type {Work} from '../../kernels/roofline';
 import {fuseAttention} from '../graph/fuse';
 import type {Report, Site} from '../graph/report';
@@ -55,7 +55,7 @@ function estimate({sizes, options}: Site): Estimate | undefined {
   const causalPairs = Sq <= Sk ? Sq * (Sk - Sq) + (Sq * (Sq + 1)) / 2 : (Sk * (Sk + 1)) / 2;
   const scorePasses = Number(options.scale !== 1) + Number(options.bias ?? false) + Number(options.mask ?? false) + Number(options.causal ?? false); // prettier-ignore
   const work = {...sizes, visiblePairs: options.causal ? causalPairs : Sq * Sk, scorePasses};
-  return {before: unfusedWork(work, BYTES), after: fusedWork(work, BYTES, TILE)};
+  return {before: unfusedWork(work, BYTES), after: fusedWork(work, BYTES, readingsByHead(work, TILE))};
 }
 
 function asJson(model: string, report: Report, estimates: Array<Estimate | undefined>): object {

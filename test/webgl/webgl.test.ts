@@ -59,7 +59,7 @@ describeInPage({backend: 'webgl', module: PAGE}, 'fragment shaders', page => {
     ['float16', {precision: 'float16'}],
   ])('draws what explain says, and holds that much: %s', async (_, options) => {
     const [Sq, Sk, H] = [300, 1300, 2];
-    const {explained, viewports, scratch} = await page().call<Draws>('drawsOf', [1, H, Sq, 64], Sk, options);
+    const {explained, viewports, scratch} = await page().call<Draws>('drawsOf', [1, H, Sq, 64], [H, Sk], options);
     const {rows, keys, block} = explained.tiles;
     const scores = viewports.filter(([, , , height]) => height === (H * block) / keys);
     expect(scores.length).toBe(Math.ceil(Sk / block));
@@ -73,8 +73,21 @@ describeInPage({backend: 'webgl', module: PAGE}, 'fragment shaders', page => {
     ]);
   });
 
+  // Heads that share keys, one block, several spans of keys, several chunks of tiles, several parts of heads.
+  it.each<[string, number, [heads: number, keys: number], size: number | undefined]>([
+    ['grouped heads', 4, [1, 700], undefined],
+    ['one block', 2, [2, 100], undefined],
+    ['keys staged in three spans', 2, [2, 500], 192],
+    ['scores in two chunks, each in two spans', 12, [12, 300], 192],
+    ['heads in two parts', 13, [13, 100], 192],
+  ])('holds what explain says: %s', async (_, H, keys, size) => {
+    const {explained, scratch} = await page().call<Draws>('drawsOf', [1, H, 40, 64], keys, {}, size);
+    expect(explained.implementation).toBe('fragments');
+    expect(scratch / explained.memory.fused).toBeCloseTo(1, 2);
+  });
+
   it('draws causal calls only where they see', async () => {
-    const {viewports, explained} = await page().call<Draws>('drawsOf', [1, 2, 1030, 64], 1030, {causal: true});
+    const {viewports, explained} = await page().call<Draws>('drawsOf', [1, 2, 1030, 64], [2, 1030], {causal: true});
     const {block, keys, rows} = explained.tiles;
     const widths = viewports.filter(([, , , height]) => height === (2 * block) / keys).map(([, , width]) => width);
     const tiles = Math.ceil(1030 / rows);

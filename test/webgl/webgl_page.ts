@@ -192,12 +192,19 @@ export async function servedBy(flags: Flags, runs: boolean): Promise<{name: stri
   }
 }
 
-/** The viewports of one call's draws, the textures that it held at its peak, and what `explain` says of the call. */
-export async function drawsOf(shape: number[], keys: number, options: FlashAttentionOptions) {
+/** Of one call, with textures of `size` texels a side: the viewports of its draws, the textures that it held at its peak, and what `explain` says of the call. */
+export async function drawsOf(
+  shape: number[],
+  [keyHeads, keys]: [heads: number, keys: number],
+  options: FlashAttentionOptions,
+  size?: number,
+) {
   const q = tf.randomNormal(shape);
-  const k = tf.randomNormal([...shape.slice(0, -2), keys, shape[shape.length - 1]]);
-  const explained = explain(q, k, k, options);
+  const k = tf.randomNormal([shape[0], keyHeads, keys, shape[3]]);
   tf.dispose([tf.neg(q), tf.neg(k)]); // they are on the GPU from here on
+  const normalSize = tf.env().getNumber('WEBGL_MAX_TEXTURE_SIZE');
+  tf.env().set('WEBGL_MAX_TEXTURE_SIZE', size ?? normalSize);
+  const explained = explain(q, k, k, options);
   const gl = context();
   const viewports: number[][] = [];
   const drawArrays = gl.drawArrays.bind(gl);
@@ -217,9 +224,19 @@ export async function drawsOf(shape: number[], keys: number, options: FlashAtten
       peak = Math.max(peak, value);
     },
   });
-  const output = flashAttention(q, k, k, options);
-  Object.defineProperty(backend, 'numBytesInGPU', {configurable: true, writable: true, enumerable: true, value: bytes});
-  delete (gl as Partial<typeof gl>).drawArrays;
+  let output: Tensor;
+  try {
+    output = flashAttention(q, k, k, options);
+  } finally {
+    Object.defineProperty(backend, 'numBytesInGPU', {
+      configurable: true,
+      writable: true,
+      enumerable: true,
+      value: bytes,
+    });
+    delete (gl as Partial<typeof gl>).drawArrays;
+    tf.env().set('WEBGL_MAX_TEXTURE_SIZE', normalSize);
+  }
   const outputs = output.size + 2 * (output.size / shape[shape.length - 1]); // lse and lseLow
   await output.data();
   tf.dispose([q, k, output]);

@@ -15,6 +15,7 @@ import {deviceOf} from '../harness/error_scopes';
 import {describeWith, useBackend} from '../harness/node';
 import {EIGHT, SIXTEEN, emulateHalves, useMatrices, withPrecision} from './emulated_halves';
 import type {HalfPrecision as Precision} from './emulated_halves';
+import {holdToDispatches} from './hold_to_dispatches';
 
 // Compiling for a processor takes seconds where loops are expanded.
 jest.mock('../../kernels/webgpu/unroll', () => ({unroll: (source: string) => source}));
@@ -127,6 +128,13 @@ describeWith(['dawn'], 'webgpu-matrix', () => {
     x.dispose();
     forceImplementation('webgpu-matrix');
   });
+
+  it('is compiled, dispatched and given memory as explain says', async () => {
+    useMatrices({D: 8, Dv: 24}, 'float16', SIXTEEN, TWO_BY_32);
+    forceImplementation(null);
+    await holdToDispatches('webgpu-matrix', {H: 4, Hkv: 2, Sq: 70, Sk: 40, D: 8, Dv: 24}, {precision: 'float16'});
+    forceImplementation('webgpu-matrix');
+  });
 });
 
 describeWith(['dawn'], 'webgpu-half', () => {
@@ -140,6 +148,13 @@ describeWith(['dawn'], 'webgpu-half', () => {
   for (const name of ['precision float16', 'everything at once', 'width 59, values 40']) {
     it(name, () => checkForward(withPrecision(caseNamed(name), 'float16')));
   }
+
+  it('is compiled, dispatched and given memory as explain says', async () => {
+    state().matrices.shapes = [];
+    forceImplementation(null);
+    await holdToDispatches('webgpu-half', {H: 4, Hkv: 2, Sq: 70, Sk: 300, D: 8, Dv: 24}, {precision: 'float16'});
+    forceImplementation('webgpu-half');
+  });
 
   it('gives gradients of what it read: what cancels in float64 cancels', () =>
     checkCase(

@@ -1,11 +1,19 @@
 /** The WGSL of the half-precision kernels, compiled by Dawn's null backend with float16 and subgroup matrices switched on. */
-import {conversionPays, matrixBytes, matrixConstants, matrixTileRows, matrixTiles} from '../../kernels/matrix_tiling';
+import {
+  conversionPays,
+  matrixArrays,
+  matrixBytes,
+  matrixConstants,
+  matrixTileRows,
+  matrixTiles,
+} from '../../kernels/matrix_tiling';
 import type {MatrixChoice, MatrixLimits, MatrixShape, MatrixTiles} from '../../kernels/matrix_tiling';
 import {laneTiles} from '../../kernels/tiling';
 import {shaderSource} from '../../kernels/webgpu/shader';
 import type {Binding} from '../../kernels/webgpu/shader';
 import matrixProbe from '../../kernels/webgpu/matrix_probe.wgsl';
 import {checkShader, describeWith, openNullDevice} from '../harness/node';
+import {inOneArray, workgroupArrays} from './workgroup_arrays';
 
 const FLAGS = [
   'HAS_BIAS', 'HAS_MASK', 'HAS_ALIBI', 'HAS_LENGTHS', 'HAS_OFFSETS', 'HAS_SEGMENTS', 'HAS_SINKS', 'HAS_SOFTCAP', 'HAS_DROPOUT',
@@ -139,6 +147,19 @@ describe('tiles of matrices', () => {
             const values = Object.values(matrixConstants(tiles, D, D, converted));
             expect(values.filter(value => Number(value) % 1 !== 0)).toEqual([]);
           }
+        }
+      }
+    }
+  });
+
+  it('are the arrays in the kernel’s text, byte for byte', () => {
+    for (const limits of [LARGE, SMALL, {...SMALL, shapes: [EIGHT]}, {...LARGE, shapes: [MIXED], subgroup: 16}]) {
+      for (const pairs of [false, true]) {
+        for (const [D, Dv] of [...widths, [8, 24] as const]) {
+          const tiles = matrixTiles(D, Dv, pairs, limits);
+          if (typeof tiles === 'string') continue;
+          const wgsl = matrixSource(limits, D, Dv, pairs, false);
+          expect(inOneArray(matrixArrays(tiles, D, Dv))).toEqual(workgroupArrays(wgsl));
         }
       }
     }

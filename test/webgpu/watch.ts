@@ -48,13 +48,14 @@ export async function watch(work: () => tf.Tensor): Promise<Watched> {
 /** Lets a method's calls be seen, arguments and result, until the answer is called. */
 function lookAt(owner: object, method: string, look: (args: unknown[], result: unknown) => void): () => void {
   const methods = owner as Record<string, (...args: unknown[]) => unknown>;
-  const original = methods[method].bind(owner);
+  const [before, isOwn] = [methods[method], Object.hasOwn(owner, method)];
+  const original = before.bind(owner);
   methods[method] = (...args) => {
     const result = original(...args);
     look(args, result);
     return result;
   };
-  return () => void Reflect.deleteProperty(owner, method);
+  return () => void (isOwn ? (methods[method] = before) : Reflect.deleteProperty(owner, method));
 }
 
 function watchedPass(pass: GPUComputePassEncoder, {dispatches}: Watched): GPUComputePassEncoder {

@@ -3,25 +3,35 @@ import {runInNewContext} from 'node:vm';
 
 const BYTES_OF: Record<string, number> = {f32: 4, u32: 4, 'atomic<u32>': 4, vec4f: 16, vec4u: 16, 'vec4<f16>': 8};
 
-export function workgroupArrays(wgsl: string): Record<string, number> {
-  const text = wgsl.replace(/\/\/.*$/gm, '');
+const withoutComments = (wgsl: string): string => wgsl.replace(/\/\/.*$/gm, '');
+
+function valueOf(expression: string, constants: ReadonlyMap<string, number>): number {
+  const numbers = expression.replace(/\b(\d+)u\b/g, '$1').replace(/\b[A-Z]\w*\b/g, name => {
+    if (!constants.has(name)) throw new Error(`'${name}' is no number`);
+    return String(constants.get(name));
+  });
+  if (!/^[\d\s.()+*/-]+$/.test(numbers)) throw new Error(`'${numbers}' is no arithmetic`);
+  return /^\d+$/.test(numbers) ? Number(numbers) : Math.floor(runInNewContext(numbers) as number);
+}
+
+/** The constants that are integers. */
+export function constantsOf(wgsl: string): Map<string, number> {
   const constants = new Map<string, number>();
-  const aliases = new Map([...text.matchAll(/alias (\w+) = ([^;]+);/g)].map(([, name, type]) => [name, type]));
-  const value = (expression: string): number => {
-    const numbers = expression.replace(/\b(\d+)u\b/g, '$1').replace(/\b[A-Z]\w*\b/g, name => {
-      if (!constants.has(name)) throw new Error(`'${name}' is no number`);
-      return String(constants.get(name));
-    });
-    if (!/^[\d\s.()+*/-]+$/.test(numbers)) throw new Error(`'${numbers}' is no arithmetic`);
-    return Math.floor(runInNewContext(numbers) as number);
-  };
-  for (const [, name, expression] of text.matchAll(/^const (\w+)(?:: \w+)? = ([^;]+);/gm)) {
+  for (const [, name, expression] of withoutComments(wgsl).matchAll(/^const (\w+)(?:: \w+)? = ([^;]+);/gm)) {
     try {
-      constants.set(name, value(expression));
+      constants.set(name, valueOf(expression, constants));
     } catch {
       // Not every constant is a size.
     }
   }
+  return constants;
+}
+
+export function workgroupArrays(wgsl: string): Record<string, number> {
+  const text = withoutComments(wgsl);
+  const constants = constantsOf(wgsl);
+  const aliases = new Map([...text.matchAll(/alias (\w+) = ([^;]+);/g)].map(([, name, type]) => [name, type]));
+  const value = (expression: string): number => valueOf(expression, constants);
   const bytes = (type: string): number => {
     const [, element, count] = /^array<(.*), ([^,]+)>$/.exec(type) ?? [];
     if (element !== undefined) return bytes(element) * value(count);
@@ -35,4 +45,11 @@ export function workgroupArrays(wgsl: string): Record<string, number> {
   return Object.fromEntries(
     [...text.matchAll(/var<workgroup> (\w+): ([^;]+);/g)].map(([, name, type]) => [name, bytes(type.trim())]),
   );
+}
+
+/** Tilings name the two parts of the one array of halves that the kernel with matrices has. */
+export function inOneArray(onChip: Record<string, number>): Record<string, number> {
+  if (onChip.weights === undefined) return onChip;
+  const {keyTile, valueTile, ...others} = onChip;
+  return {halves: keyTile + valueTile, ...others};
 }

@@ -31,10 +31,22 @@ export const blocked: Implementation = {
   forward: (call, backend) => tidied(() => forward(call, backend)),
   backward: (call, backend) => tidied(() => backward(call, backend)),
   plan: problem => {
-    const {Sk} = problem;
+    const {B, H, Hkv, Sq, Sk, D, Dv, layout} = problem;
     const {heads, rows} = blockSize(rowCut(problem));
-    const extraBytes = 4 * (LIVE_ARRAYS * heads * rows * Sk + biasSize(problem, heads, rows));
-    return {tiles: {queries: rows, keys: Sk}, extraBytes, scoresInMainMemory: true};
+    const whole = {heads: B * Hkv, rows: (H / Hkv) * Sq};
+    const [takesHeads, takesRows] = [heads < whole.heads, rows < whole.rows];
+    const slices = (takesHeads || takesRows ? heads * rows * D : 0) + (takesHeads ? heads * Sk * (D + Dv) : 0);
+    const block = LIVE_ARRAYS * heads * rows * Sk + biasSize(problem, heads, rows) + slices;
+    // The blocks' outputs are joined twice where heads and rows are cut.
+    const output = B * H * Sq * Dv;
+    const parts = Math.max(
+      block + (takesHeads || takesRows ? output : 0),
+      (Number(takesHeads) + Number(takesRows)) * output,
+    );
+    const turned = layout === 'BSHD' ? B * (H * Sq * (D + Dv) + Hkv * Sk * (D + Dv)) : 0;
+    const extraBytes = 4 * (parts + turned);
+    const tiles = {queries: rows, keys: Sk, heads};
+    return {tiles, keyReadings: Math.ceil(rowCut(problem).length / rows), extraBytes, scoresInMainMemory: true};
   },
 };
 

@@ -143,6 +143,7 @@ function gatherPart(
       });
       device.finishStep();
     }
+    call.free(weights);
   }
   return sums[0];
 }

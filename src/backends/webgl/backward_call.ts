@@ -13,7 +13,7 @@ import {SCORES} from './forward';
 import {Call, viewInputs} from './passes';
 import type {HeadRange, Pass, Reads, RowOrder, StageSource, Step} from './passes';
 import {viewTensor} from './textures';
-import type {TensorTarget} from './textures';
+import type {TensorTarget, TextureArray} from './textures';
 
 export function sidesOfBackward(
   {B, H, Hkv, Sq, Sk, D, Dv}: AttentionProblem,
@@ -80,7 +80,7 @@ export class Backward {
   }
 
   /** The terms of the queries of some heads, in the order of the rows that they belong to. */
-  stageTerms({count, lanes, firstRow, columns}: RowOrder, heads: HeadRange): Texture {
+  stageTerms({count, lanes, firstRow, columns}: RowOrder, heads: HeadRange): TextureArray {
     const {H, Sq} = this.call.problem;
     const target = this.call.array(columns, heads.count, 1);
     this.call.draw(this.termsPass({}, 0), target.framebuffer, [0, 0, columns, heads.count], {
@@ -116,8 +116,8 @@ export type Pair = readonly [StageSource, StageSource];
 /** The staged rows that a step needs; the other side's are staged anew when a step leaves their span or heads. */
 export class StagedBlocks {
   private readonly tiles: {uTile: Texture; uTileGradient: Texture};
-  private readonly tileTerms: Texture | null;
-  private others: {uOther: Texture; uOtherGradient: Texture; uRowTerms: Texture} | null = null;
+  private readonly tileTerms: TextureArray | null;
+  private others: {uOther: TextureArray; uOtherGradient: TextureArray; uRowTerms: TextureArray} | null = null;
   private staged = '';
 
   constructor(
@@ -138,6 +138,7 @@ export class StagedBlocks {
     if (this.staged !== key || !this.others) {
       const {call} = backward;
       const heads = call.otherHeads(part, groupHead);
+      if (this.others) call.free(...Object.values(this.others).filter(array => array !== this.tileTerms));
       this.others = {
         uOther: call.stageSpan(otherSide[0], span, heads),
         uOtherGradient: call.stageSpan(otherSide[1], span, heads),

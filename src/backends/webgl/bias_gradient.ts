@@ -103,7 +103,7 @@ class BiasGradient {
       const at = [0, 0, chunk.tiles, chunk.heads * blocks.groups] as const;
       call.draw(this.derivatives, weights.framebuffer, at, uniforms, textures);
       call.fill(this.block, target, uniforms, {uTiles: weights});
-      call.releaseLast();
+      call.free(weights);
       device.finishStep();
       return target;
     });

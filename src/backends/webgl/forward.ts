@@ -23,7 +23,7 @@ const [SCORES_SHADER, STATISTICS_SHADER, SUMS_SHADER] = [tile, statistics, accum
   shader => `${statisticsCommon}\n${shader}`,
 );
 /** What tile.frag writes beside halves: each group's maximum and sum. */
-const GROUP_STATISTICS = 2;
+export const GROUP_STATISTICS = 2;
 /** tile.frag's modes. */
 export const MODES = {scores: 0, probabilities: 1, derivatives: 2} as const;
 /** The option tensors that decide which places of the scores are visible by position. */
@@ -117,8 +117,7 @@ function forwardPart(call: Call, passes: Passes, part: Part, q: StageSource, k: 
   const tiles = call.stageTiles(q, part);
   const sums = [newSums()];
   let span = -1;
-  let keys: Texture | null = null;
-  let values: Texture | null = null;
+  let staged: {keys: TextureArray; values: TextureArray} | null = null;
   for (const chunk of call.chunks(part)) {
     const scoreRows = chunk.heads * blocks.groups;
     const scores = half
@@ -127,8 +126,9 @@ function forwardPart(call: Call, passes: Passes, part: Part, q: StageSource, k: 
     for (const step of call.steps(part, chunk)) {
       if (step.span !== span) {
         span = step.span;
-        keys = call.stageSpan(k, span, call.otherHeads(part, 0));
-        values = call.stageSpan(v, span, call.otherHeads(part, 0));
+        if (staged) call.free(staged.keys, staged.values);
+        const heads = call.otherHeads(part, 0);
+        staged = {keys: call.stageSpan(k, span, heads), values: call.stageSpan(v, span, heads)};
       }
       // The last step writes sums[0], whatever their number.
       if (step.count > 1) sums[1] ??= newSums();
@@ -139,7 +139,7 @@ function forwardPart(call: Call, passes: Passes, part: Part, q: StageSource, k: 
       const [x, end] = step.drawn;
       const width = end - x;
       call.draw(
-        passes.scores, scores.framebuffer, [x - chunk.firstTile, 0, width, scoreRows], uniforms, {uTile: tiles, uOther: keys!},
+        passes.scores, scores.framebuffer, [x - chunk.firstTile, 0, width, scoreRows], uniforms, {uTile: tiles, uOther: staged!.keys},
       ); // prettier-ignore
       call.draw(
         passes.statistics, framebuffer, [x, part.heads * channelGroups + chunk.firstHead, width, chunk.heads], uniforms,
@@ -147,10 +147,11 @@ function forwardPart(call: Call, passes: Passes, part: Part, q: StageSource, k: 
       ); // prettier-ignore
       call.draw(
         passes.sums, framebuffer, [x, chunk.firstHead * channelGroups, width, chunk.heads * channelGroups], uniforms,
-        {uWeights: scores.uints ?? scores, uGroups: scores, uValues: values!, uState},
+        {uWeights: scores.uints ?? scores, uGroups: scores, uValues: staged!.values, uState},
       ); // prettier-ignore
       device.finishStep();
     }
+    call.free(scores);
   }
   return sums[0];
 }

@@ -1,11 +1,19 @@
 /** Backend `webgl`: fused attention in fragment shaders, on WebGL 2 with float32 render targets. */
 import type {KernelBackend} from '@tensorflow/tfjs-core';
 import type {AttentionProblem} from '../../../kernels/problem';
-import {planBlocks, planChunks, planParts, TILE_ROWS, widthReason} from '../../../kernels/webgl/plan';
+import {
+  keyHeads,
+  planBlocks,
+  planChunks,
+  planParts,
+  stagedTexels,
+  TILE_ROWS,
+  widthReason,
+} from '../../../kernels/webgl/plan';
 import type {Implementation, Plan} from '../implementation';
 import {backward} from './backward';
 import {contextReason, deviceOf} from './device';
-import {forward, sidesOfForward} from './forward';
+import {forward, GROUP_STATISTICS, sidesOfForward} from './forward';
 import {onlineSoftmax} from './softmax';
 
 export const fragments: Implementation = {
@@ -28,23 +36,24 @@ function plan(problem: AttentionProblem, backend: KernelBackend): Plan {
   const {limits} = deviceOf(backend);
   const sides = sidesOfForward(problem, limits.lanes);
   const blocks = planBlocks(sides, limits);
+  const {H, Hkv, D, Dv, precision, windowLeft, windowRight} = problem;
+  const {lanes} = limits;
+  // The first part, and its first chunk, is the largest.
   const [part] = planParts(sides, limits);
-  const [chunk] = planChunks(part, blocks, limits, problem.windowLeft >= 0 && problem.windowRight >= 0);
-  const rows = Math.min(blocks.count, blocks.perSpan) * blocks.rows;
-  const half = problem.precision === 'float16';
-  const staged = half ? sides.texels / 2 : sides.texels; // of the widest row
-  const scores = half ? limits.lanes / 2 + 2 : limits.lanes; // of a tile's group
+  const [chunk] = planChunks(part, blocks, limits, windowLeft >= 0 && windowRight >= 0);
+  const half = precision === 'float16';
+  const staged = (width: number): number => stagedTexels(width, lanes, half);
   const texels =
-    part.heads * part.tiles * TILE_ROWS * staged + // q
-    2 * part.heads * rows * staged + // k and v, at most
-    chunk.heads * chunk.tiles * blocks.groups * scores +
-    2 * part.heads * part.tiles * sides.sumRows * limits.lanes; // sums with statistics, twice
-  // A block of keys stays in the cache while all rows pass over it: `queries` would say that each tile reads it anew.
-  const tiles = {rows: TILE_ROWS, keys: limits.lanes, block: blocks.rows};
+    part.heads * part.tiles * TILE_ROWS * staged(D) + // q
+    keyHeads(part, H / Hkv)[1] * Math.min(blocks.count, blocks.perSpan) * blocks.rows * (staged(D) + staged(Dv)) +
+    chunk.heads * chunk.tiles * blocks.groups * (half ? lanes / 2 + GROUP_STATISTICS : lanes) + // scores
+    Math.min(blocks.count, 2) * part.heads * part.tiles * sides.sumRows * lanes;
+  const tiles = {rows: TILE_ROWS, keys: lanes, block: blocks.rows};
   return {
     tiles,
+    keyReadings: 1, // a block stays in the cache while all rows pass over it
     extraBytes: texels * BYTES_PER_TEXEL,
     scoresInMainMemory: true,
-    passedOver: half ? [] : [{name: 'halves', reason: `'precision' is '${problem.precision}'`}],
+    passedOver: half ? [] : [{name: 'halves', reason: `'precision' is '${precision}'`}],
   };
 }

@@ -6,7 +6,7 @@ import type {TensorInfo} from '@tensorflow/tfjs-core';
 import {glslHeader} from '../../../kernels/header';
 import type {Constants} from '../../../kernels/header';
 import type {AttentionInputs, AttentionProblem, Strides} from '../../../kernels/problem';
-import {blockSteps, planBlocks, planChunks, TILE_ROWS} from '../../../kernels/webgl/plan';
+import {blockSteps, keyHeads, planBlocks, planChunks, stagedTexels, TILE_ROWS} from '../../../kernels/webgl/plan';
 import type {Blocks, BlockStep, Chunk, Part, Sides} from '../../../kernels/webgl/plan';
 import common from '../../../kernels/webgl/common.glsl';
 import options from '../../../kernels/webgl/options.glsl';
@@ -53,7 +53,7 @@ export interface Step extends BlockStep {
 
 export class Call {
   readonly blocks: Blocks;
-  private readonly scratch: Array<() => void> = [];
+  private readonly scratch = new Set<TextureArray>();
 
   constructor(
     readonly device: Device,
@@ -67,9 +67,8 @@ export class Call {
     this.blocks = planBlocks(sides, device.limits);
   }
 
-  /** Texels of a staged row of this width: whole groups of `lanes` channels. */
   staged(width: number): number {
-    return this.half ? Math.ceil(width / 8) : Math.ceil(width / this.device.lanes) * (this.device.lanes / 4);
+    return stagedTexels(width, this.device.lanes, this.half);
   }
 
   /** Texels of a row that hold something. */
@@ -162,7 +161,7 @@ export class Call {
   array(width: number, height: number, layers: number, uintLayers = 0): TextureArray {
     const {backend, device} = this;
     const array = device.arrays.acquire(backend, width, height, layers, uintLayers);
-    this.scratch.push(() => device.arrays.release(backend, array));
+    this.scratch.add(array);
     return array;
   }
 
@@ -170,23 +169,23 @@ export class Call {
     return newTensor(this.device, this.backend, shape, packed);
   }
 
-  /** Gives the newest scratch texture back. */
-  releaseLast(): void {
-    this.scratch.pop()?.();
+  /** Gives scratch textures back. */
+  free(...arrays: TextureArray[]): void {
+    for (const array of arrays) if (this.scratch.delete(array)) this.device.arrays.release(this.backend, array);
   }
 
   /** Gives every scratch texture back. */
   release(): void {
-    this.scratch.splice(0).forEach(free => free());
+    this.free(...this.scratch);
   }
 
   /** Stages rows for tiles: all rows of the part. */
-  stageTiles(source: StageSource, part: Part): Texture {
+  stageTiles(source: StageSource, part: Part): TextureArray {
     return this.stageRows(source, this.tileOrder(part), {first: part.firstHead, step: 1, count: part.heads});
   }
 
   /** Stages rows for the other side of the tiles: those of one span of blocks. */
-  stageSpan(source: StageSource, span: number, heads: HeadRange): Texture {
+  stageSpan(source: StageSource, span: number, heads: HeadRange): TextureArray {
     return this.stageRows(source, this.spanOrder(span), heads);
   }
 
@@ -200,7 +199,7 @@ export class Call {
     return {count: groups, lanes: this.device.lanes, firstRow: span * perSpan * rows, columns: blocks * rows};
   }
 
-  private stageRows(source: StageSource, {count, lanes, firstRow, columns}: RowOrder, heads: HeadRange): Texture {
+  private stageRows(source: StageSource, {count, lanes, firstRow, columns}: RowOrder, heads: HeadRange): TextureArray {
     const {view, rows, width, strides, headsPerBatch, factor, stopAtLengths, isExact} = source;
     const reads: Reads = {Source: view};
     const lengths = stopAtLengths ? this.views.keyLengths : undefined;
@@ -246,8 +245,8 @@ export class Call {
   otherHeads(part: Part, groupHead: number): HeadRange {
     const group = this.problem.H / this.problem.Hkv;
     if (this.tilesOfKeys) return {first: part.firstHead * group + groupHead, step: group, count: part.heads};
-    const first = Math.floor(part.firstHead / group);
-    return {first, step: 1, count: Math.floor((part.firstHead + part.heads - 1) / group) - first + 1};
+    const [first, count] = keyHeads(part, group);
+    return {first, step: 1, count};
   }
 
   /** Uniforms that say where a step is. */

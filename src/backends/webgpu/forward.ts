@@ -48,6 +48,22 @@ export function partialSize({B, H, Sq, Dv}: AttentionProblem, splits: number): n
   return splits > 1 ? splits * B * H * Sq * (Dv + 2) : 0;
 }
 
+/** Floats held besides inputs and outputs: those, lse's two parts where they share a binding, and copies of small inputs. */
+export function extraSize(problem: AttentionProblem, splits: number): number {
+  const {B, H, Sq, Sk, alibi} = problem;
+  const small = [
+    alibi !== 'none' && (alibi === 'perHead' ? H : B * H),
+    problem.hasKeyLengths && B,
+    problem.hasQueryOffset && B,
+    problem.hasSegments && B * Sq,
+    problem.hasSegments && B * Sk,
+    problem.hasSinks && H,
+  ].filter(size => size !== false);
+  const sharesLse = splits === 1 && problem.bias && problem.mask && small.length > 0;
+  const copied = small.length > 1 ? small.reduce((sum, size) => sum + size) : 0;
+  return partialSize(problem, splits) + (sharesLse ? 2 * B * H * Sq : 0) + copied;
+}
+
 export function runForward(
   backend: WebGPUInternals,
   {problem, inputs}: ForwardCall,
