@@ -6,6 +6,7 @@
 const NAME = /[A-Za-z_]\w*/g;
 const VARIABLES = [
   /\b(?:let|var|const)(?:<[^>]*>)?\s+(\w+)/g, // WGSL
+  /\$(\w+)</g, // marked loops
   /\b(\w+):/g, // WGSL's parameters and members
   /\b(?:bool|float|u?int|[biu]?vec[234]|mat[234])\s+(\w+)\b(?!\()/g, // GLSL
 ];

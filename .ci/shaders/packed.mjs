@@ -1,7 +1,7 @@
 /** A shader's tokens without comments, line ends and needless blanks. */
 
-/** kernels/webgpu/unroll.ts finds such a line as it stands. */
-const MARKED_LOOP = /\/\/ unroll$/;
+/** kernels/webgpu/unroll.ts knows such a line, and what stands for it here: `$r<ROWS{`. */
+const MARKED_LOOP = /^ *for \(var (\w+) = 0u; \1 < (.+); \1\+\+\) \{ \/\/ unroll$/gm;
 const DIRECTIVE = /^#/;
 /** A macro's name ends at the blank or at its parameters: what follows is text to pack, they are not. */
 const DEFINE = /^(#define \w+(?:\([^)]*\))?) (.*)$/;
@@ -13,6 +13,7 @@ export function packed(source) {
   const lines = source
     .replace(/\/\*[^]*?\*\//g, ' ')
     .replace(/\\\n/g, ' ')
+    .replace(MARKED_LOOP, (_, name, bound) => `$${name}<${bound}{`)
     .split('\n');
   const packedLines = [];
   let code = '';
@@ -21,8 +22,8 @@ export function packed(source) {
     code = '';
   };
   for (const line of lines) {
-    const text = MARKED_LOOP.test(line) ? line.trim() : line.replace(/\/\/.*$/, '').trim();
-    if (MARKED_LOOP.test(line) || DIRECTIVE.test(text)) {
+    const text = line.replace(/\/\/.*$/, '').trim();
+    if (DIRECTIVE.test(text)) {
       endCode();
       packedLines.push(packedDirective(text));
     } else {

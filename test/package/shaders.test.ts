@@ -15,10 +15,14 @@ const PUBLISH = `
   console.log(JSON.stringify(process.argv.slice(1).map(file => published(readFileSync(file, 'utf8')))));
 `;
 
-/** Names, numbers, operators, directives' line ends and markers, by a reading of its own. */
+/** Names, numbers, operators, directives' line ends and markers, by a reading of its own; `$r<ROWS{` is a marked loop. */
 function tokensOf(text: string): string[] {
   const joined = text.replace(/\\\n/g, ' ');
-  return joined.split('\n').flatMap(line => {
+  const spelled = joined.replace(
+    /\$(\w+)<([^{]+)\{/g,
+    (_, name, bound) => `\nfor (var ${name} = 0u; ${name} < ${bound}; ${name}++) { // unroll\n`,
+  );
+  return spelled.split('\n').flatMap(line => {
     const isMarked = line.endsWith('// unroll');
     const code = line.replace(/\/\/.*$/, '');
     const tokens = code.match(/[A-Za-z_]\w*|\d[\w.]*|\.\d+|[-+*/%<>=!&|^]{1,2}|[^\s\w]/g) ?? [];

@@ -120,6 +120,8 @@ describe('unroll', () => {
     const expanded = unroll(text, {ROWS: 2}).replace(/\s+/g, ' ');
     expect(expanded.match(/f\(r, k\);/g)).toHaveLength(3);
     expect(expanded).toContain('const r = 1u');
+    const published = unroll('a\n$r<ROWS{$k<r+1u{f(r,k);}}\nb', {ROWS: 2});
+    expect(published.replace(/\s/g, '')).toBe(expanded.replace(/\s/g, ''));
   });
 
   it('refuses a bound that it does not know', () => {
