@@ -72,15 +72,14 @@ const forPages = {
   },
 };
 
-const minified = {
+/** Compressed, then renamed: names given in one go with the first are chosen for text that is not there in the end. */
+const minified = [
+  {compress: {passes: 3, sequences: false, inline: 1, unsafe_arrows: true, pure_getters: true}, mangle: false},
+  {compress: false},
+].map(options => ({
   name: 'minified',
-  renderChunk: code =>
-    minify(code, {
-      compress: {passes: 3, sequences: false, inline: 1, unsafe_arrows: true, pure_getters: true},
-      ecma: 2022,
-      sourceMap: true,
-    }),
-};
+  renderChunk: code => minify(code, {...options, ecma: 2022, sourceMap: true}),
+}));
 
 /** Whatever is not a file of this package stays an import: the caller has one tfjs-core, and it is theirs. */
 const isPackage = id => builtinModules.includes(id) || !(id.startsWith('.') || isAbsolute(id));
@@ -127,7 +126,7 @@ export default [
   {
     input: ENTRIES.index[0],
     external: isPackage,
-    plugins: [forPages, ...compile(), minified],
+    plugins: [forPages, ...compile(), ...minified],
     output: {
       file: 'dist/tfjs-flash-attention.min.js',
       format: 'iife',
