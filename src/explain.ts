@@ -5,7 +5,7 @@ import type {Machine, MachineName} from '../kernels/machines';
 import {INPUT_NAMES, visibleKeys} from '../kernels/problem';
 import type {AttentionInputs, AttentionProblem} from '../kernels/problem';
 import {fusedWork, machineOf, place, scoreTraffic, unfusedWork} from '../kernels/roofline';
-import type {AttentionSizes, Bound} from '../kernels/roofline';
+import type {AttentionSizes, Bound, RooflinePoint} from '../kernels/roofline';
 import {preferred} from './backends/implementation';
 import {attentionCall, checkIsOptions} from './op/arguments';
 import type {FlashAttentionOptions} from './op/arguments';
@@ -108,7 +108,7 @@ function explained(
   const {
     kernel = name,
     tiles,
-    keyReadings,
+    keyReadings = 1,
     onChip = {},
     extraBytes,
     scoresInMainMemory,
@@ -119,6 +119,10 @@ function explained(
   if (scoresInMainMemory) fusedCost.bytes += scoreTraffic(sizes, BYTES_PER_ELEMENT);
   const fused = place(fusedCost, machine);
   const unfused = place(unfusedWork(sizes, BYTES_PER_ELEMENT), machine);
+  const both = <K extends keyof RooflinePoint>(figure: K): Both<RooflinePoint[K]> => ({
+    fused: fused[figure],
+    unfused: unfused[figure],
+  });
   return {
     backend: backendName,
     implementation: name,
@@ -126,10 +130,10 @@ function explained(
     tiles,
     onChip,
     flops: fused.flops,
-    bytes: {fused: fused.bytes, unfused: unfused.bytes},
-    intensity: {fused: fused.intensity, unfused: unfused.intensity},
-    bound: {fused: fused.bound, unfused: unfused.bound},
-    seconds: {fused: fused.seconds, unfused: unfused.seconds},
+    bytes: both('bytes'),
+    intensity: both('intensity'),
+    bound: both('bound'),
+    seconds: both('seconds'),
     memory: {fused: extraBytes, unfused: unfused.extraBytes},
     reasons: [...passedOver, ...kernels, ...notReached(backendName, name, passedOver, sizes)],
     machine: machine.name,

@@ -13,8 +13,8 @@ export interface Plan {
   kernel?: string;
   /** Named tile sizes, such as {queries: 64, keys: 32}. */
   tiles: Record<string, number>;
-  /** How often the keys of a key head are read from main memory. */
-  keyReadings: number;
+  /** How often the keys of a key head are read from main memory; default 1. */
+  keyReadings?: number;
   /** Bytes of each array that the kernel itself keeps near the arithmetic, by name: of one workgroup or thread. */
   onChip?: OnChip;
   /** Bytes held at once besides the inputs and the outputs. */

@@ -34,7 +34,7 @@ export const composed: Implementation = {
     // Besides a block: q scaled, k transposed, the rows of the output that are done.
     return {
       tiles: {queries: rows, keys: Sk},
-      keyReadings: Math.ceil(Sq / Math.max(1, rows)),
+      keyReadings: Math.ceil(Sq / BLOCK_ROWS),
       extraBytes: 4 * B * (H * (ofBlock + Sq * (D + Dv)) + Hkv * Sk * D),
       scoresInMainMemory: true,
     };

@@ -49,9 +49,9 @@ function plan(problem: AttentionProblem, backend: KernelBackend): Plan {
     chunk.heads * chunk.tiles * blocks.groups * (half ? lanes / 2 + GROUP_STATISTICS : lanes) + // scores
     Math.min(blocks.count, 2) * part.heads * part.tiles * sides.sumRows * lanes;
   const tiles = {rows: TILE_ROWS, keys: lanes, block: blocks.rows};
+  // Keys are read once: a block of them stays in the cache while all rows pass over it.
   return {
     tiles,
-    keyReadings: 1, // a block stays in the cache while all rows pass over it
     extraBytes: texels * BYTES_PER_TEXEL,
     scoresInMainMemory: true,
     passedOver: half ? [] : [{name: 'halves', reason: `'precision' is '${precision}'`}],
