@@ -211,6 +211,21 @@ export function scoresStrides([b, h, i, j]: ScoresShape): {batch: number; head: 
   };
 }
 
+/** { batch: 5 } of 'q' is { qBatch: 5 times the bytes of an element }. */
+export function namedStrides(name: string, strides: object, bytes = 1): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(strides).map(([axis, n]) => [name + axis[0].toUpperCase() + axis.slice(1), bytes * (n as number)]),
+  );
+}
+
+/** The inputs that are there, each turned into something. */
+export function mapInputs<T, U>(inputs: AttentionInputs<T>, of: (input: T) => U): AttentionInputs<U> {
+  const entries = Object.entries(inputs) as Array<[string, T | undefined]>;
+  return Object.fromEntries(
+    entries.flatMap(([name, input]) => (input === undefined ? [] : [[name, of(input)]])),
+  ) as unknown as AttentionInputs<U>;
+}
+
 /** The keys [from, to) that the window and causality let query i see; masks, lengths and segments come on top. */
 export function visibleKeys(problem: AttentionProblem, i: number, offset: number): {from: number; to: number} {
   const {windowLeft, windowRight, Sk} = problem;

@@ -1,6 +1,6 @@
 /** Runs one call of attention on arrays that stand in a module's memory: fields, scratch, items, and lse at the end. */
 import {dropThreshold} from '../cpu/philox';
-import {scoresStrides, stridesOf} from '../problem';
+import {namedStrides, scoresStrides, stridesOf} from '../problem';
 import type {AttentionInputs, AttentionProblem} from '../problem';
 import {FIELD_BYTES, writeFields} from './fields';
 import type {Fields} from './fields';
@@ -198,22 +198,15 @@ function problemFields(problem: AttentionProblem, {queryOffset: queryOffsets, ..
     ...numbers,
     ...inputs,
     queryOffsets,
-    ...strideFields('q', q, 4),
-    ...strideFields('k', k, 4),
-    ...strideFields('v', v, 4),
-    ...strideFields('output', output, 4),
-    ...(bias && strideFields('bias', scoresStrides(bias), 4)),
-    ...(mask && strideFields('mask', scoresStrides(mask), 1)),
+    ...namedStrides('q', q, 4),
+    ...namedStrides('k', k, 4),
+    ...namedStrides('v', v, 4),
+    ...namedStrides('output', output, 4),
+    ...(bias && namedStrides('bias', scoresStrides(bias), 4)),
+    ...(mask && namedStrides('mask', scoresStrides(mask), 1)),
     ...{biasB, biasH, biasSq, biasSk},
     alibiPerBatch: alibi === 'perBatchAndHead' ? 1 : 0,
     dropBelow: dropThreshold(dropout),
     keep: 1 / (1 - dropout),
   };
-}
-
-/** { batch: 5 } of 'q' is { qBatch: 5 times the bytes of an element }. */
-function strideFields(name: string, strides: object, bytes: number): Fields {
-  return Object.fromEntries(
-    Object.entries(strides).map(([axis, n]) => [name + axis[0].toUpperCase() + axis.slice(1), bytes * (n as number)]),
-  );
 }

@@ -5,7 +5,7 @@ import {attentionForward, forwardTiles} from '../../kernels/cpu/forward';
 import {onlineSoftmaxRows} from '../../kernels/cpu/online_softmax';
 import {KEY_TILE, QUERY_TILE} from '../../kernels/cpu/scores';
 import type {AttentionArrays} from '../../kernels/cpu/scores';
-import {shapesOf} from '../../kernels/problem';
+import {mapInputs, shapesOf} from '../../kernels/problem';
 import type {AttentionInputs} from '../../kernels/problem';
 import {bytesOf} from '../../kernels/tiling';
 import type {OnChip} from '../../kernels/tiling';
@@ -68,11 +68,7 @@ function gradients({problem, inputs, saved, wanted}: BackwardCall, backend: Kern
 }
 
 function arraysOf(inputs: AttentionInputs<TensorInfo>, backend: KernelBackend): AttentionArrays {
-  const entries = Object.entries(inputs) as Array<[string, TensorInfo | undefined]>;
-  const present = entries.filter((entry): entry is [string, TensorInfo] => entry[1] !== undefined);
-  return Object.fromEntries(
-    present.map(([name, info]) => [name, arrayOf(info, backend)]),
-  ) as unknown as AttentionArrays;
+  return mapInputs(inputs, info => arrayOf(info, backend));
 }
 
 function arrayOf(info: TensorInfo, backend: KernelBackend): TypedArray {

@@ -1,7 +1,7 @@
 /** Backends `cpu` and `wasm`: the WebAssembly SIMD kernels of kernels/wasm. */
 import {engine, env} from '@tensorflow/tfjs-core';
 import type {DataId, KernelBackend, TensorInfo, TypedArray} from '@tensorflow/tfjs-core';
-import {shapesOf, stridesOf} from '../../kernels/problem';
+import {mapInputs, shapesOf, stridesOf} from '../../kernels/problem';
 import type {AttentionInputs, AttentionProblem} from '../../kernels/problem';
 import type {OnChip} from '../../kernels/tiling';
 import {attentionBackward, attentionForward} from '../../kernels/wasm/attention';
@@ -171,7 +171,5 @@ function gradients({problem, inputs, saved, wanted}: BackwardCall, work: Workpla
 }
 
 function addressesOf(inputs: AttentionInputs<TensorInfo>, work: Workplace): Addresses {
-  const entries = Object.entries(inputs) as Array<[string, TensorInfo | undefined]>;
-  const present = entries.filter((entry): entry is [string, TensorInfo] => entry[1] !== undefined);
-  return Object.fromEntries(present.map(([name, info]) => [name, work.addressOf(info)])) as unknown as Addresses;
+  return mapInputs(inputs, info => work.addressOf(info));
 }

@@ -3,8 +3,10 @@
  * parts, chunks and blocks (see kernels/webgl/plan.ts for these words).
  */
 import type {TensorInfo} from '@tensorflow/tfjs-core';
+import {dropThreshold} from '../../../kernels/cpu/philox';
 import {glslHeader} from '../../../kernels/header';
 import type {Constants} from '../../../kernels/header';
+import {mapInputs} from '../../../kernels/problem';
 import type {AttentionInputs, AttentionProblem, Strides} from '../../../kernels/problem';
 import {blockSteps, keyHeads, planBlocks, planChunks, stagedTexels, TILE_ROWS} from '../../../kernels/webgl/plan';
 import type {Blocks, BlockStep, Chunk, Part, Sides} from '../../../kernels/webgl/plan';
@@ -113,7 +115,7 @@ export class Call {
       uMaskSizes: sizesOf(problem.mask),
       uSlopesPerBatch: problem.alibi === 'perBatchAndHead' ? problem.H : 0,
       uSeed: problem.seed,
-      uDropBelow: Math.floor(problem.dropout * 2 ** 32),
+      uDropBelow: dropThreshold(problem.dropout),
       uKeptScale: 1 / (1 - problem.dropout),
     });
     return pass;
@@ -298,8 +300,7 @@ export function viewInputs(
   backend: Backend,
   inputs: AttentionInputs<TensorInfo>,
 ): Partial<Record<keyof typeof inputs, TensorView>> {
-  const present = Object.entries(inputs).filter(([, info]) => info !== undefined) as Array<[string, TensorInfo]>;
-  return Object.fromEntries(present.map(([name, info]) => [name, viewTensor(backend, info)]));
+  return mapInputs(inputs, info => viewTensor(backend, info));
 }
 
 /** Matrices per batch and head of what broadcasts to the scores, 0 where it does; rows and columns of each. */

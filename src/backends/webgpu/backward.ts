@@ -5,7 +5,7 @@ import type {AttentionProblem} from '../../../kernels/problem';
 import {laneTiles} from '../../../kernels/tiling';
 import type {LaneTiles, WorkgroupLimits} from '../../../kernels/tiling';
 import type {BackwardCall} from '../../op/kernels';
-import {optionConstants, optionalBindings, partOf, partsOf, problemUniforms, smallInputs} from './call';
+import {floats, optionConstants, optionalBindings, partOf, partsOf, problemUniforms, smallInputs} from './call';
 import type {Part} from './call';
 import {stateOf} from './device';
 import type {WebGPUInternals} from './device';
@@ -91,7 +91,7 @@ export function runBackward(
       of.row('k', 'k', inputs.k),
       of.row('v', 'v', inputs.v),
       of.row('dOutput', 'output', saved.dOutput),
-      ...optionalBindings(inputs, of, small.tensor),
+      ...optionalBindings(small.tensor, inputs, of),
     ];
     return {bindings, of};
   }
@@ -106,9 +106,9 @@ export function runBackward(
       bindings: [
         of.row('output', 'output', saved.output),
         of.row('dOutput', 'output', saved.dOutput),
-        {name: 'dLse', kind: 'f32', access: 'read', tensor: saved.dLse},
-        {name: 'rowValues', kind: 'f32', access: 'read_write', tensor: small.tensor!},
-        ...optionalBindings({q: inputs.q, k: inputs.k, v: inputs.v}, of, undefined),
+        floats('dLse', saved.dLse),
+        floats('rowValues', small.tensor!, 'read_write'),
+        ...optionalBindings(),
       ],
       uniforms: {...common, ...of.uniforms, tiles: partRows},
       items: Math.ceil(partRows / SINGLE.threads),
@@ -167,7 +167,7 @@ export function runBackward(
       }, // prettier-ignore
       bindings: [
         ...bindings.map(binding => (binding.kind === 'row' ? {...binding, kind: 'f32' as const} : binding)),
-        {name: 'parts', kind: 'f32', access: 'read_write', tensor: shares},
+        floats('parts', shares, 'read_write'),
       ],
       uniforms: {...common, splits, splitKeys: steps},
       items: own * splits,
@@ -177,11 +177,7 @@ export function runBackward(
         kernel: 'sumParts',
         exchange: 'single',
         constants: {...options, ...laneConstants(SINGLE)},
-        bindings: [
-          {name: 'parts', kind: 'f32', access: 'read', tensor: shares},
-          {name: 'result', kind: 'f32', access: 'read_write', tensor: dBias},
-          ...absentOptions(),
-        ],
+        bindings: [floats('parts', shares), floats('result', dBias, 'read_write'), ...optionalBindings()],
         uniforms: {Sk: size, splits},
         items: Math.ceil(size / SINGLE.threads),
       });
@@ -192,24 +188,14 @@ export function runBackward(
 
   function gradientOfSinks(): TensorInfo {
     const dSinks = like(inputs.sinks!);
-    const [, , smallBinding] = optionalBindings(inputs, partOf(problem, parts[0]), small.tensor);
     dispatch(backend, {
       kernel: 'backwardSinks',
       exchange: 'single',
       constants: {...options, ...laneConstants({...SINGLE, threads: 256})},
-      bindings: [
-        smallBinding,
-        {name: 'dSinks', kind: 'f32', access: 'read_write', tensor: dSinks},
-        ...absentOptions().slice(0, 2),
-      ],
+      bindings: [...optionalBindings(small.tensor), floats('dSinks', dSinks, 'read_write')],
       uniforms: common,
       items: H,
     });
     return dSinks;
   }
-}
-
-/** Bias, mask and small inputs of a kernel that has none. */
-function absentOptions(): Bound[] {
-  return ['bias', 'mask', 'small'].map(name => ({name, kind: 'absent', access: 'read'}));
 }

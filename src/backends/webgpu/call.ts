@@ -2,7 +2,8 @@
 import {util} from '@tensorflow/tfjs-core';
 import type {TensorInfo} from '@tensorflow/tfjs-core';
 import type {Constants} from '../../../kernels/header';
-import {scoresStrides, shapesOf, stridesOf} from '../../../kernels/problem';
+import {dropThreshold} from '../../../kernels/cpu/philox';
+import {namedStrides, scoresStrides, shapesOf, stridesOf} from '../../../kernels/problem';
 import type {AttentionInputs, AttentionProblem} from '../../../kernels/problem';
 import type {Uniforms} from '../../../kernels/webgpu/uniforms';
 import type {WebGPUInternals} from './device';
@@ -41,22 +42,22 @@ export function optionConstants(
 }
 
 export function problemUniforms(problem: AttentionProblem): Uniforms {
-  const {B, H, Hkv, Sq, Sk, scale, softcap, dropout, seed, windowLeft, windowRight, queryOffset} = problem;
+  const {H, Hkv, Sk, bias, mask, dropout} = problem;
   const {q, k, v, output} = stridesOf(problem);
-  const bias = scoresStrides(problem.bias ?? [1, 1, 1, 1]);
-  const mask = scoresStrides(problem.mask ?? [1, 1, 1, 1]);
   return {
-    B, H, Hkv, group: H / Hkv, Sq, Sk, scale, softcap, seed, windowLeft, windowRight, queryOffset,
-    splits: 1, splitKeys: Sk,
-    qBatch: q.batch, qHead: q.head, qRow: q.row,
-    kBatch: k.batch, kHead: k.head, kRow: k.row,
-    vBatch: v.batch, vHead: v.head, vRow: v.row,
-    oBatch: output.batch, oHead: output.head, oRow: output.row,
-    biasBatch: bias.batch, biasHead: bias.head, biasRow: bias.row, biasKey: bias.key,
-    maskBatch: mask.batch, maskHead: mask.head, maskRow: mask.row, maskKey: mask.key,
+    ...problem, // more than uniforms, which count by their names alone
+    group: H / Hkv,
+    splits: 1,
+    splitKeys: Sk,
+    ...namedStrides('q', q),
+    ...namedStrides('k', k),
+    ...namedStrides('v', v),
+    ...namedStrides('o', output),
+    ...(bias && namedStrides('bias', scoresStrides(bias))),
+    ...(mask && namedStrides('mask', scoresStrides(mask))),
     keepScale: 1 / (1 - dropout),
-    dropBelow: Math.floor(dropout * 2 ** 32),
-  }; // prettier-ignore
+    dropBelow: dropThreshold(dropout),
+  };
 }
 
 /** The small inputs in one buffer: where each lies, and what to give back. */
@@ -195,11 +196,11 @@ export function partOf(problem: AttentionProblem, part: Part) {
   return {uniforms, row, bias: of.bias, mask: of.mask};
 }
 
-/** Bias, mask and small inputs, absent where the call lacks them. */
+/** Bias, mask and small inputs, absent where the call, or what the kernel reads of it, lacks them. */
 export function optionalBindings(
-  inputs: AttentionInputs<TensorInfo>,
-  part: {bias: Window; mask: Window},
-  small: TensorInfo | undefined,
+  small?: TensorInfo,
+  inputs: Partial<AttentionInputs<TensorInfo>> = {},
+  part: {bias?: Window; mask?: Window} = {},
 ): Bound[] {
   const optional = (name: string, kind: 'f32' | 'i32', tensor: TensorInfo | undefined, window?: Window): Bound =>
     tensor ? {name, kind, access: 'read', tensor, window} : {name, kind: 'absent', access: 'read'};
@@ -208,4 +209,9 @@ export function optionalBindings(
     optional('mask', 'i32', inputs.mask, part.mask),
     optional('small', 'i32', small),
   ];
+}
+
+/** A whole tensor of floats. */
+export function floats(name: string, tensor: TensorInfo, access: 'read' | 'read_write' = 'read'): Bound {
+  return {name, kind: 'f32', access, tensor};
 }

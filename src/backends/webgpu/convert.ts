@@ -3,7 +3,7 @@ import type {TensorInfo} from '@tensorflow/tfjs-core';
 import type {Constants} from '../../../kernels/header';
 import type {AttentionInputs, AttentionProblem} from '../../../kernels/problem';
 import type {Uniforms} from '../../../kernels/webgpu/uniforms';
-import {partOf} from './call';
+import {optionalBindings, partOf} from './call';
 import type {WebGPUInternals} from './device';
 import {dispatch} from './dispatch';
 import type {Bound} from './dispatch';
@@ -28,17 +28,11 @@ export function convertKeys(
   const tensor = backend.makeTensorInfo([bytes / 4], 'float32');
   const tiles: Bound = {name: 'tiles', kind: 'KeyTile', access: 'read', tensor};
   const {row} = partOf(problem, {batchStart: 0, batches: B, headStart: 0, heads: Hkv});
-  const absent = (name: string): Bound => ({name, kind: 'absent', access: 'read'});
   dispatch(backend, {
     kernel: 'convert',
     exchange: 'single',
     constants: {...constants, LANES: 1, ROWS: 1, BLOCK: 1, THREADS},
-    bindings: [
-      row('k', 'k', k),
-      row('v', 'v', v),
-      ...['bias', 'mask', 'small'].map(absent),
-      {...tiles, access: 'read_write'},
-    ],
+    bindings: [row('k', 'k', k), row('v', 'v', v), ...optionalBindings(), {...tiles, access: 'read_write'}],
     uniforms,
     items: B * Hkv * Math.ceil(Sk / Number(constants.KEYS)),
   });

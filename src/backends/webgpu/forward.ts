@@ -6,7 +6,7 @@ import type {AttentionProblem} from '../../../kernels/problem';
 import type {OnChip} from '../../../kernels/tiling';
 import type {Exchange} from '../../../kernels/webgpu/shader';
 import type {AttentionResult, ForwardCall} from '../../op/kernels';
-import {optionConstants, optionalBindings, partOf, partsOf, problemUniforms, smallInputs} from './call';
+import {floats, optionConstants, optionalBindings, partOf, partsOf, problemUniforms, smallInputs} from './call';
 import {convertKeys} from './convert';
 import type {WebGPUInternals} from './device';
 import {stateOf} from './device';
@@ -52,13 +52,12 @@ export function partialSize({B, H, Sq, Dv}: AttentionProblem, splits: number): n
 export function extraSize(problem: AttentionProblem, splits: number): number {
   const {B, H, Sq, Sk, alibi} = problem;
   const small = [
-    alibi !== 'none' && (alibi === 'perHead' ? H : B * H),
-    problem.hasKeyLengths && B,
-    problem.hasQueryOffset && B,
-    problem.hasSegments && B * Sq,
-    problem.hasSegments && B * Sk,
-    problem.hasSinks && H,
-  ].filter(size => size !== false);
+    alibi === 'none' ? [] : alibi === 'perHead' ? H : B * H,
+    problem.hasKeyLengths ? B : [],
+    problem.hasQueryOffset ? B : [],
+    problem.hasSegments ? [B * Sq, B * Sk] : [],
+    problem.hasSinks ? H : [],
+  ].flat();
   const sharesLse = splits === 1 && problem.bias && problem.mask && small.length > 0;
   const copied = small.length > 1 ? small.reduce((sum, size) => sum + size) : 0;
   return partialSize(problem, splits) + (sharesLse ? 2 * B * H * Sq : 0) + copied;
@@ -87,8 +86,9 @@ export function runForward(
   const crowded = inputs.bias !== undefined && inputs.mask !== undefined && small.tensor !== undefined;
   const together = split || crowded ? backend.makeTensorInfo([2 * (split ? splits : 1) * rows], 'float32') : undefined;
   const partial = split ? backend.makeTensorInfo([splits * rows * Dv], 'float32') : undefined;
-  const write = (name: string, tensor: TensorInfo): Bound => ({name, kind: 'f32', access: 'read_write', tensor});
-  const lseBindings = together ? [write('lse', together)] : [write('lse', lse), write('lseLow', lseLow)];
+  const lseBindings = together
+    ? [floats('lse', together, 'read_write')]
+    : [floats('lse', lse, 'read_write'), floats('lseLow', lseLow, 'read_write')];
   const converted = convertKeys(backend, problem, inputs, plan.convertedBytes, constants, common);
   const lseLowStart = (split ? splits : 1) * rows;
 
@@ -107,7 +107,7 @@ export function runForward(
         row('q', 'q', inputs.q),
         row('k', 'k', inputs.k),
         row('v', 'v', inputs.v),
-        ...optionalBindings(inputs, {bias, mask}, small.tensor),
+        ...optionalBindings(small.tensor, inputs, {bias, mask}),
         target,
         ...lseBindings,
         ...converted,
@@ -149,16 +149,14 @@ export function runForward(
       constants: {...optionConstants(problem), ...ELEMENTWISE, THREADS: threads},
       bindings: [
         {name: 'part', kind: 'row', access: 'read', tensor: partial!, width: Dv},
-        {name: 'partMax', kind: 'f32', access: 'read', tensor: together!},
-        ...optionalBindings({q: inputs.q, k: inputs.k, v: inputs.v}, {bias: EMPTY, mask: EMPTY}, small.tensor),
+        floats('partMax', together!),
+        ...optionalBindings(small.tensor),
         row('output', 'output', output, 'read_write'),
-        write('lse', lse),
-        write('lseLow', lseLow),
+        floats('lse', lse, 'read_write'),
+        floats('lseLow', lseLow, 'read_write'),
       ],
       uniforms: {...common, ...uniforms, splits},
       items: Math.ceil((rows * Math.ceil(Dv / 4)) / threads),
     });
   }
 }
-
-const EMPTY = {start: 0, length: 0};

@@ -1,5 +1,6 @@
 /** Softmax over the last axis in two reads, on WebGPU. */
 import type {TensorInfo} from '@tensorflow/tfjs-core';
+import {floats, optionalBindings} from './call';
 import type {WebGPUInternals} from './device';
 import {dispatch} from './dispatch';
 
@@ -17,11 +18,7 @@ export function runSoftmax(backend: WebGPUInternals, logits: TensorInfo): Tensor
     kernel: 'softmax',
     exchange: 'single',
     constants: {...NO_OPTIONS, D: 1, DV: 1, LANES: lanes, ROWS: 1, THREADS, KEYS: 1, BLOCK: 1},
-    bindings: [
-      {name: 'logits', kind: 'f32', access: 'read', tensor: logits},
-      {name: 'result', kind: 'f32', access: 'read_write', tensor: result},
-      ...['bias', 'mask', 'small'].map(name => ({name, kind: 'absent' as const, access: 'read' as const})),
-    ],
+    bindings: [floats('logits', logits), floats('result', result, 'read_write'), ...optionalBindings()],
     uniforms: {Sq: rows, Sk: classes},
     items: Math.ceil((rows * lanes) / THREADS),
   });
