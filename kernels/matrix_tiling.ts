@@ -148,16 +148,21 @@ function matrixRegisters(tiles: MatrixTiles, D: number, Dv: number): number {
   return query + output;
 }
 
-/** For converting keys once to gain more than it takes: how many tiles of queries read a tile of keys, and a call's flops. */
+/** For converting keys once to gain more than it takes, as measured: how many tiles of queries read a tile of keys, and a call's flops. */
 const PAYING_TILES = 16;
-const PAYING_FLOPS = 2 ** 34;
+const PAYING_FLOPS = 2 ** 35;
+const PAYING_FLOPS_OF_PAIRS = 2 ** 34;
+/** Pairs of wider rows gain nothing. */
+const PAYING_WIDTH_OF_PAIRS = 64;
 
 /**
  * Whether keys and values become float16 once instead of once per tile of queries.
+ * @param width of the widest row.
  * @param rows queries that see a key, heads of a group included.
  */
-export function conversionPays(tiles: MatrixTiles, rows: number, flops: number): boolean {
-  return rows >= PAYING_TILES * matrixTileRows(tiles) && flops >= PAYING_FLOPS;
+export function conversionPays(tiles: MatrixTiles, width: number, rows: number, flops: number): boolean {
+  if (tiles.pairs && width > PAYING_WIDTH_OF_PAIRS) return false;
+  return rows >= PAYING_TILES * matrixTileRows(tiles) && flops >= (tiles.pairs ? PAYING_FLOPS_OF_PAIRS : PAYING_FLOPS);
 }
 
 /** vec4s of 32-bit words that hold a converted tile of keys and values, and `count` of them with a mark for each behind them. */

@@ -30,7 +30,10 @@ fn place_gradient(raw: f32, dP: f32, keep: f32, row: Row, saved: vec4f, j: i32) 
     capSlope = 1.0 - t * t;
   }
   let s = changed_score(capped, row, j);
-  let p = exp_of_score((s - saved.x) - saved.y) + saved.w;
+  var belowLse = (s - saved.x) - saved.y;
+  // On halves forward adds in another order: great scores differ by more than an exponential bears, and no probability is above 1.
+  if (SEEN_AS_HALVES && belowLse > 0.0) { belowLse = 0.0; }
+  let p = exp_of_score(belowLse) + saved.w;
   let gradient = p * (keep * dP - saved.z);
   if (HAS_BIAS && is_negative_infinity(s)) { return Place(0.0, 0.0, 0.0); }
   return Place(p * keep, gradient, gradient * capSlope);

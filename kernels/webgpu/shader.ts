@@ -99,7 +99,8 @@ export function shaderSource({kernel, exchange, constants, bindings}: ShaderPlan
     lseAccessor(bindings),
     places,
     lanes,
-    unroll(exchanges[exchange] + stageOf(kernel, constants) + BODIES[kernel], {...numbers, ...shares}),
+    // The stage comes last: an NVIDIA compiler (driver 580.159) gives wrong numbers where its functions stand before the types.
+    unroll(exchanges[exchange] + BODIES[kernel] + stageOf(kernel, constants), {...numbers, ...shares}),
     kernel === 'forwardMatrix' ? entryMatrix : exchange === 'subgroup' ? entrySubgroup : entryPlain,
   ].join('');
 }

@@ -175,9 +175,12 @@ describe('tiles of matrices', () => {
   it('are converted once where many queries read them and the call is large', () => {
     const tiles = matrixTiles(64, 64, false, LARGE) as MatrixTiles;
     const rows = 16 * matrixTileRows(tiles);
-    expect(conversionPays(tiles, rows, 2 ** 34)).toBe(true);
-    expect(conversionPays(tiles, rows - 1, 2 ** 40)).toBe(false);
-    expect(conversionPays(tiles, 2 * rows, 2 ** 34 - 1)).toBe(false);
+    const pairs = {...tiles, pairs: true};
+    expect(conversionPays(tiles, 128, rows, 2 ** 35)).toBe(true);
+    expect(conversionPays(tiles, 128, rows - 1, 2 ** 40)).toBe(false);
+    expect(conversionPays(tiles, 128, 2 * rows, 2 ** 35 - 1)).toBe(false);
+    expect(conversionPays(pairs, 64, rows, 2 ** 34)).toBe(true);
+    expect(conversionPays(pairs, 65, rows, 2 ** 40)).toBe(false);
   });
 
   it('are refused with the reason', () => {

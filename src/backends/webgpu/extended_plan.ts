@@ -74,7 +74,7 @@ function convertedBytesOf(problem: AttentionProblem, tiles: MatrixTiles, state: 
   const isBounded = windowLeft >= 0 && windowRight >= 0;
   const seen = isBounded ? Math.min(Sq, windowLeft + windowRight + 1 + matrixTileRows(tiles) / group) : Sq;
   const flops = 2 * B * H * Sq * Sk * (D + Dv);
-  if (!(state.converts ?? conversionPays(tiles, seen * group, flops))) return 0;
+  if (!(state.converts ?? conversionPays(tiles, Math.max(D, Dv), seen * group, flops))) return 0;
   const bytes = 16 * convertedSize(tiles, D, Dv, B * Hkv * Math.ceil(Sk / tiles.keys)).all;
   return bytes <= state.bindingLimit ? bytes : 0;
 }
