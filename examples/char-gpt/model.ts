@@ -1,6 +1,7 @@
 /** A small GPT from layers: blocks of causal attention with rotary embedding and of two Dense layers, each with a residual. */
 import * as tf from '@tensorflow/tfjs';
 import {multiHeadAttention} from 'tfjs-flash-attention/layers';
+import {LayerNorm} from './norm';
 
 export interface GptSizes {
   vocabulary: number;
@@ -31,11 +32,11 @@ export function makeGpt({vocabulary, width, heads, blocks, dropout}: GptSizes, s
       seed: seed + block,
       kernelInitializer: kernel(),
     });
-    x = apply(tf.layers.add(), [x, apply(attention, apply(tf.layers.layerNormalization(), x))]);
-    const wide = apply(dense(4 * width, 'relu'), apply(tf.layers.layerNormalization(), x));
+    x = apply(tf.layers.add(), [x, apply(attention, apply(new LayerNorm({}), x))]);
+    const wide = apply(dense(4 * width, 'relu'), apply(new LayerNorm({}), x));
     x = apply(tf.layers.add(), [x, apply(dense(width), wide)]);
   }
-  return tf.model({inputs: tokens, outputs: apply(dense(vocabulary), apply(tf.layers.layerNormalization(), x))});
+  return tf.model({inputs: tokens, outputs: apply(dense(vocabulary), apply(new LayerNorm({}), x))});
 }
 
 /** In integers first: asked for float32, tfjs's wasm backend writes the integer's bits. */

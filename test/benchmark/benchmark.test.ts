@@ -24,14 +24,12 @@ const cell = (text: string): string => text.replaceAll(/ +/g, ' ');
 
 describe('npm run bench', () => {
   it('verifies, then compares everybody on a backend', () => {
-    const {status, stdout, stderr} = bench('--backend', 'cpu', '--sizes', '24', '--heads', '2', '--width', '8', '--rounds', '3', '--pass', 'forward,backward', '--json'); // prettier-ignore
+    const {status, stdout, stderr} = bench('--backend', 'cpu', '--sizes', '24', '--heads', '2', '--width', '8', '--rounds', '3', '--pass', 'forward', '--json'); // prettier-ignore
     expect({status, verified: stderr.startsWith('All results match.\n')}).toEqual({status: 0, verified: true});
     const result = JSON.parse(stdout) as Result;
     expect(result.command).toMatch('npm run bench -- --backend cpu');
-    for (const pass of ['forward', 'backward']) {
-      const names = result.rows.filter(row => row.pass === pass).map(({contestant}) => contestant);
-      expect(names).toEqual(expect.arrayContaining(['flash, simd', 'flash, loops', 'flash, composed', 'chain']));
-    }
+    const names = result.rows.map(({contestant}) => contestant);
+    expect(names).toEqual(expect.arrayContaining(['flash, simd', 'flash, loops', 'flash, composed', 'chain']));
     for (const row of result.rows) {
       const chain = result.rows.find(({pass, contestant}) => pass === row.pass && contestant === 'chain')!;
       expect(row.timesChain).toBeCloseTo(chain.ms / row.ms, 10);

@@ -7,14 +7,19 @@ import {describeInPage} from '../harness/browser';
 import {describeOn, type NodeBackend} from '../harness/node';
 import {layerChecks, normal} from './checks';
 
+/** On software GPUs, whose compilers take seconds a kernel, what masks do is left to the contract; all with FULL_TABLE. */
+const namesOnGpu = Object.keys(layerChecks).filter(
+  name => process.env.FULL_TABLE === '1' || !/causal|under an attention mask|packed/.test(name),
+);
+
 describe.each<NodeBackend>(['cpu', 'wasm', 'tensorflow', 'webgpu'])('%s', backend => {
   describeOn(backend, 'the layers', () => {
-    it.each(Object.keys(layerChecks))('%s', name => layerChecks[name]());
+    it.each(backend === 'webgpu' ? namesOnGpu : Object.keys(layerChecks))('%s', name => layerChecks[name]());
   });
 });
 
 describeInPage({backend: 'webgl', module: join(__dirname, 'checks_page.ts')}, 'the layers', page => {
-  it.each(Object.keys(layerChecks))('%s', name => page().call('runLayerCheck', name));
+  it.each(namesOnGpu)('%s', name => page().call('runLayerCheck', name));
 });
 
 describeOn('cpu', 'MultiHeadAttention', () => {

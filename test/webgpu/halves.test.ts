@@ -27,7 +27,6 @@ const TWO_BY_32: MatrixChoice = {subgroups: 2, rows: 32, keys: 32, prefetch: fal
 
 /** Both precisions and shapes of matrices; every option, GQA, odd sizes and widths, split keys, several tiles. */
 const SELECTED: Array<[name: string, precision: Precision, shape?: typeof SIXTEEN, choice?: MatrixChoice]> = [
-  ['113×203 causal', 'float16x2', SIXTEEN, FOUR_BY_16],
   ['everything at once', 'float16x2', EIGHT],
 ];
 
