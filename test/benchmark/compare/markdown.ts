@@ -53,6 +53,12 @@ function comparison(result: Result): string {
   ].join('\n\n');
 }
 
+/** Whether a backend's GPU is one. */
+function driverOf({gpu}: Result['machine']): string {
+  if (!gpu) return '';
+  return /swiftshader|llvmpipe|software/i.test(gpu) ? ', software driver' : ', GPU';
+}
+
 /** Flash attention as a user gets it, beside the chain and the fastest peer, at the longest size of each pass. */
 function summary(results: Result[]): string {
   const header = ['backend', '', 'flash attention', 'chain', '', 'onnxruntime', '', 'memory, chain’s'];
@@ -66,7 +72,7 @@ function summary(results: Result[]): string {
       const times = (other: Row | undefined): string => (other ? `${digits(other.ms / served.ms)}×` : '');
       const ms = (row: Row | undefined): string => (row ? `${digits(row.ms)} ms` : '');
       return [
-        machine.gpu ? `\`${backend}\`, software driver` : `\`${backend}\``, place(served), ms(served), ms(chain), times(chain),
+        `\`${backend}\`${driverOf(machine)}`, place(served), ms(served), ms(chain), times(chain),
         ms(peer), times(peer), `${megabytes(served)}, ${megabytes(chain)}`,
       ]; // prettier-ignore
     }),
