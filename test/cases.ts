@@ -20,7 +20,7 @@ const withOptions = (options: CaseOptions): Given => ({...WIDE, options});
 const WIDTHS: Record<number, Selection> = {19: 'core', 68: 'sample'};
 const sizes: AttentionCase[] = [
   ...[1, 2, 7, 17, 63, 64, 65].flatMap(S => [
-    plain(`${S}×${S}`, {Sq: S, Sk: S, selection: 'all'}),
+    plain(`${S}×${S}`, {Sq: S, Sk: S}),
     plain(`${S}×${S} causal`, {Sq: S, Sk: S, options: {causal: true}}),
   ]),
   ...[[1, 64], [1, 65], [64, 1], [2, 130], [65, 64], [63, 65]].map(([Sq, Sk]) => plain(`${Sq}×${Sk}`, {Sq, Sk})),
@@ -40,7 +40,7 @@ const sizes: AttentionCase[] = [
     plain(`width ${D}`, {H: 1, Sq: 17, Sk: 35, D, selection: WIDTHS[D] ?? 'all'}),
   ),
   ...[[8, 21], [8, 59], [64, 32], [40, 256], [3, 1], [1, 3], [96, 128], [256, 64], [59, 40]].map(([D, Dv]) =>
-    plain(`width ${D}, values ${Dv}`, {H: 1, Sq: 17, Sk: 21, D, Dv, selection: 'all'}),
+    plain(`width ${D}, values ${Dv}`, {H: 1, Sq: 17, Sk: 21, D, Dv}),
   ),
 ]; // prettier-ignore
 

@@ -4,9 +4,10 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import {contractTests} from './contract';
+import {FULL_TABLE} from './harness/full_table';
 import {describeOn} from './harness/node';
 
-const selection = process.env.FULL_TABLE === '1' ? 'all' : 'core';
+const selection = FULL_TABLE ? 'all' : 'core';
 
 describeOn('cpu', 'contract in debug mode', () => {
   beforeAll(() => {

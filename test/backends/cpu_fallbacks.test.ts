@@ -1,14 +1,14 @@
 /** The implementations that backend `cpu` rarely reaches answer to the same contract: each is made to serve every call. */
 import {forceImplementation} from '../../src/register';
 import {contractTests} from '../contract';
+import {FULL_TABLE} from '../harness/full_table';
 import {describeOn} from '../harness/node';
 
-const isFull = process.env.FULL_TABLE === '1';
 const glance = new Set(contractTests({backend: 'cpu', selection: 'glance'}).map(({name}) => name));
 
 describe.each([
   ['loops', 'all'],
-  ['composed', isFull ? 'all' : 'core'],
+  ['composed', FULL_TABLE ? 'all' : 'core'],
 ] as const)('served by %s', (name, selection) => {
   beforeAll(() => forceImplementation(name));
   afterAll(() => forceImplementation(null));
@@ -18,7 +18,7 @@ describe.each([
       // The messages come before any implementation is chosen: they are tested once, with the preferred one.
       if (test.name.startsWith('error: ')) continue;
       // Memory is measured on long sequences and bits are compared over many runs, which take loops and plain ops long.
-      if (isFull || glance.has(test.name) || !/^(memory|deterministic): /.test(test.name)) it(test.name, test.run);
+      if (FULL_TABLE || glance.has(test.name) || !/^(memory|deterministic): /.test(test.name)) it(test.name, test.run);
     }
   });
 });

@@ -4,6 +4,7 @@ import {join} from 'node:path';
 import {GroupedQueryAttention, KVCache, multiHeadAttention} from 'tfjs-flash-attention/layers';
 import type {KVCacheOptions} from 'tfjs-flash-attention/layers';
 import {describeInPage} from '../harness/browser';
+import {FULL_TABLE} from '../harness/full_table';
 import {describeOn, type NodeBackend} from '../harness/node';
 import {normal} from '../layers/checks';
 import {cacheChecks} from './checks';
@@ -12,9 +13,7 @@ const OPTIONS: KVCacheOptions = {layers: 1, batch: 1, heads: 2, headDim: 4, capa
 const zeros = (n: number, heads = 2, D = 4): tf.Tensor => tf.zeros([1, heads, n, D]);
 
 /** The other layout is the layers' affair; software GPUs compile a model's kernels for it again. All with FULL_TABLE. */
-const namesOnGpu = Object.keys(cacheChecks).filter(
-  name => process.env.FULL_TABLE === '1' || !/other layout/.test(name),
-);
+const namesOnGpu = Object.keys(cacheChecks).filter(name => FULL_TABLE || !/other layout/.test(name));
 
 describe.each<NodeBackend>(['cpu', 'wasm', 'tensorflow', 'webgpu'])('%s', backend => {
   describeOn(backend, 'the cache', () => {

@@ -1,6 +1,7 @@
 /** Real exported models against TensorFlow's answers, fused, on every backend. */
 import {join} from 'node:path';
 import {describeInPage} from '../harness/browser';
+import {FULL_TABLE} from '../harness/full_table';
 import {describeOn, useBackend} from '../harness/node';
 import {EXPECTED} from './expected';
 import {judge} from './judge';
@@ -11,7 +12,7 @@ const names = modelNames();
 
 /** Attention in these is that of another model in the list, so software GPUs do without; all with FULL_TABLE. */
 const ALIKE = ['albert', 'clip_vision', 'distilbert', 'electra', 'gpt2', 'minilm', 'mpnet', 'roberta'];
-const namesOnGpu = process.env.FULL_TABLE === '1' ? names : names.filter(name => !ALIKE.includes(name));
+const namesOnGpu = FULL_TABLE ? names : names.filter(name => !ALIKE.includes(name));
 
 /** The unfused model's error on cpu. */
 const cpuErrors = new Map<string, number>();
@@ -64,7 +65,7 @@ for (const backend of ['wasm', 'tensorflow', 'webgpu'] as const) {
 /** Node runs all models on webgpu; the browser's own WebGPU repeats some, all of them with FULL_TABLE. */
 const pages = {
   webgl: namesOnGpu,
-  webgpu: process.env.FULL_TABLE ? names : ['bert', 'keras_causal_padding'],
+  webgpu: FULL_TABLE ? names : ['bert', 'keras_causal_padding'],
 };
 for (const backend of ['webgl', 'webgpu'] as const) {
   describeInPage({backend, module: join(__dirname, 'models_page.ts')}, `models on ${backend} in a page`, page => {

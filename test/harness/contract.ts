@@ -3,11 +3,9 @@ import {join} from 'node:path';
 import type {Selection} from '../cases';
 import {contractTests, type Target} from '../contract';
 import {describeInPage} from './browser';
+import {FULL_TABLE} from './full_table';
 import {describeOn, type NodeBackend} from './node';
 import type {BrowserBackend} from './page';
-
-/** Set by `npm run test:full`. */
-const FULL_TABLE = process.env.FULL_TABLE === '1';
 
 /** The whole table where it takes seconds; on a software GPU, whose pipelines take long to make, the short selection. */
 function selectionOnNode(backend: NodeBackend): Selection {

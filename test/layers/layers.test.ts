@@ -4,12 +4,13 @@ import {join} from 'node:path';
 import {GroupedQueryAttention, MultiHeadAttention, multiHeadAttention} from 'tfjs-flash-attention/layers';
 import {expectClose, expectSameBits} from '../closeness';
 import {describeInPage} from '../harness/browser';
+import {FULL_TABLE} from '../harness/full_table';
 import {describeOn, type NodeBackend} from '../harness/node';
 import {layerChecks, normal} from './checks';
 
 /** On software GPUs, whose compilers take seconds a kernel, what masks do is left to the contract; all with FULL_TABLE. */
 const namesOnGpu = Object.keys(layerChecks).filter(
-  name => process.env.FULL_TABLE === '1' || !/causal|under an attention mask|packed/.test(name),
+  name => FULL_TABLE || !/causal|under an attention mask|packed/.test(name),
 );
 
 describe.each<NodeBackend>(['cpu', 'wasm', 'tensorflow', 'webgpu'])('%s', backend => {

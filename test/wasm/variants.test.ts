@@ -5,6 +5,7 @@ import {RELAXED_SIMD_FLAG, THREADED_FROM_FLAG, THREADS_FLAG} from '../../src/bac
 import {forceImplementation} from '../../src/register';
 import type {Selection} from '../cases';
 import {contractTests} from '../contract';
+import {FULL_TABLE} from '../harness/full_table';
 import {describeOn, type NodeBackend} from '../harness/node';
 
 interface Way {
@@ -36,7 +37,7 @@ for (const {backend, implementation, relaxed, threads, selection = 'all'} of WAY
       forceImplementation(null);
       tf.env().reset();
     });
-    for (const {name, run} of contractTests({backend, selection: process.env.FULL_TABLE === '1' ? 'all' : selection})) {
+    for (const {name, run} of contractTests({backend, selection: FULL_TABLE ? 'all' : selection})) {
       if (name.startsWith('case: ') || /hidden|NaN/.test(name)) it(name, run);
     }
   });

@@ -11,6 +11,7 @@ import {forceImplementation} from '../../src/register';
 import {attentionCase, caseNamed} from '../cases';
 import {expectSameBits} from '../closeness';
 import {checkForward} from '../contract/run_case';
+import {FULL_TABLE} from '../harness/full_table';
 import {describeWith} from '../harness/node';
 import {EIGHT, SIXTEEN, useMatrices, withPrecision} from './emulated_halves';
 import type {HalfPrecision} from './emulated_halves';
@@ -24,7 +25,6 @@ jest.mock('../../kernels/webgpu/unroll', () => ({unroll: (source: string) => sou
 const FOUR_BY_16: MatrixChoice = {subgroups: 4, rows: 16, keys: 16, prefetch: true};
 const TWO_BY_32: MatrixChoice = {subgroups: 2, rows: 32, keys: 32, prefetch: false};
 const D = 16;
-const isFull = process.env.FULL_TABLE === '1';
 const state = () => stateOf(internalsOf(tf.backend()));
 const normal = (rows: number, seed: number) => tf.randomNormal<tf.Rank.R2>([rows, D], 0, 1, 'float32', seed);
 
@@ -56,7 +56,7 @@ describeWith(['dawn'], 'webgpu-matrix with converted keys', () => {
     ['everything at once', 'float16x2', EIGHT],
     ['113×203 causal', 'float16', SIXTEEN, TWO_BY_32],
   ];
-  for (const [name, precision, shape, choice] of isFull ? cases : []) {
+  for (const [name, precision, shape, choice] of FULL_TABLE ? cases : []) {
     it(`${name}, ${precision}`, async () => {
       const c = caseNamed(name);
       useMatrices(c, precision, shape, choice);
@@ -73,7 +73,7 @@ describeWith(['dawn'], 'webgpu-matrix with converted keys', () => {
   });
 
   // Compiles two kernels.
-  if (isFull) {
+  if (FULL_TABLE) {
     it('gives the bits of the kernel that converts for itself', async () => {
       useMatrices({D, Dv: D}, 'float16x2', SIXTEEN, FOUR_BY_16);
       const [q, k, v] = [normal(70, 1), normal(75, 2), normal(75, 3)];

@@ -12,6 +12,7 @@ import {attentionCase, caseNamed, CASES} from '../cases';
 import {expectSameBits} from '../closeness';
 import {checkCase, checkForward} from '../contract/run_case';
 import {deviceOf} from '../harness/error_scopes';
+import {FULL_TABLE} from '../harness/full_table';
 import {describeWith, useBackend} from '../harness/node';
 import {EIGHT, SIXTEEN, emulateHalves, useMatrices, withPrecision} from './emulated_halves';
 import type {HalfPrecision as Precision} from './emulated_halves';
@@ -43,7 +44,7 @@ describeWith(['dawn'], 'webgpu-matrix', () => {
   beforeAll(() => forceImplementation('webgpu-matrix'));
   afterAll(() => forceImplementation(null));
 
-  for (const [name, precision, shape, choice] of process.env.FULL_TABLE === '1' ? [...SELECTED, ...FULL] : SELECTED) {
+  for (const [name, precision, shape, choice] of FULL_TABLE ? [...SELECTED, ...FULL] : SELECTED) {
     it(`${name}, ${precision}`, async () => {
       const c = caseNamed(name);
       useMatrices(c, precision, shape, choice);
@@ -149,7 +150,7 @@ describeWith(['dawn'], 'webgpu-half', () => {
   });
   afterAll(() => forceImplementation(null));
 
-  const wide = process.env.FULL_TABLE === '1' ? ['precision float16'] : [];
+  const wide = FULL_TABLE ? ['precision float16'] : [];
   for (const name of [...wide, 'everything at once', 'width 59, values 40']) {
     it(name, () => checkForward(withPrecision(caseNamed(name), 'float16')));
   }

@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import {explain, flashAttention} from '../../src';
 import type {FlashAttentionOptions} from '../../src';
 import {internalsOf} from '../../src/backends/webgpu/device';
+import type {Sizes} from '../cases';
 import {watch} from './watch';
 import {constantsOf, inOneArray, workgroupArrays} from './workgroup_arrays';
 
@@ -21,19 +22,10 @@ const COMPILED: Record<string, Record<string, string>> = {
   },
 }; // prettier-ignore
 
-export interface Sizes {
-  H: number;
-  Hkv: number;
-  Sq: number;
-  Sk: number;
-  D: number;
-  Dv: number;
-}
-
 /** Runs the call and compares; the options' tensors are the caller's. */
 export async function holdToDispatches(
   kernel: string,
-  {H, Hkv, Sq, Sk, D, Dv}: Sizes,
+  {H, Hkv, Sq, Sk, D, Dv}: Omit<Sizes, 'B'>,
   options: FlashAttentionOptions = {},
 ): Promise<void> {
   const given = Object.values(options).filter(x => x instanceof tf.Tensor);

@@ -6,10 +6,9 @@ import type {AttentionCase} from '../cases';
 import {caseNamed} from '../cases';
 import {contractTests} from '../contract';
 import {deviceOf} from '../harness/error_scopes';
+import {FULL_TABLE} from '../harness/full_table';
 import {describeWith, useBackend} from '../harness/node';
 import {useFullDevice} from './full_device';
-
-const isFull = process.env.FULL_TABLE === '1';
 
 /** What a kernel alone decides: numbers, and what is hidden or NaN. The rest is the backend's, tested once with the kernel it prefers. */
 const isOfKernel = (name: string): boolean => name.startsWith('case: ') || /hidden|NaN/.test(name);
@@ -22,17 +21,17 @@ const rowsOf = ({Sq, H, Hkv}: AttentionCase): number => (Sq * H) / Hkv;
 function contractOf(variant: string): void {
   beforeAll(() => forceImplementation(variant));
   afterAll(() => forceImplementation(null));
-  for (const {name, run} of contractTests({backend: 'webgpu', selection: isFull ? 'all' : 'sample'})) {
+  for (const {name, run} of contractTests({backend: 'webgpu', selection: FULL_TABLE ? 'all' : 'sample'})) {
     // Argument errors reach no kernel.
     const isChosen = isOfKernel(name) && (variant !== 'webgpu-decode' || hasFewRows(name));
-    if (isFull ? !name.startsWith('error: ') : isChosen) it(name, run);
+    if (FULL_TABLE ? !name.startsWith('error: ') : isChosen) it(name, run);
   }
 }
 
 describeWith(['dawn'], 'webgpu-plain', () => {
   useBackend('webgpu');
   // tfjs's own device has no subgroups: there these are the kernels that test/backends/webgpu.test.ts has held to the contract.
-  if (isFull) contractOf('webgpu-plain');
+  if (FULL_TABLE) contractOf('webgpu-plain');
   it('is what the backend itself runs on tfjs’s own device', () => {
     const x = tf.zeros<tf.Rank.R4>([1, 2, 40, 64]);
     const {tiles} = explain(x, x, x);
