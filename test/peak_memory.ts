@@ -18,17 +18,14 @@ export async function peakRise(work: () => Promise<unknown>): Promise<number> {
   return Math.max(0, statusBytes('VmHWM') - before);
 }
 
-/** Readings without a fall after which memory counts as settled: on a busy machine a collection's threads free late. */
-const CALM_READINGS = 4;
-
 /** Resident bytes once nothing more is freed: what earlier work left behind would hide as much of the rise. */
 async function settledBytes(): Promise<number> {
   let settled = Infinity;
-  for (let calm = 0; calm < CALM_READINGS; calm++) {
+  for (let falls = true; falls;) {
     collectGarbage();
     await pause(100); // array memory is freed after the collection, not in it
     const now = statusBytes('VmRSS');
-    if (now < settled - 2 ** 20) calm = 0;
+    falls = now < settled - 2 ** 20;
     settled = Math.min(settled, now);
   }
   return settled;
