@@ -76,28 +76,37 @@ function view(name: string, nodes: readonly NodeDef[], outputRefs: string[], con
     if (byName.has(node.name)) throw new GraphError(`Two nodes of ${name} are called '${node.name}'.`);
     byName.set(node.name, node);
   }
-  const readers = new Map<NodeDef, Set<NodeDef>>();
+  const consumers = new Map<NodeDef, NodeDef[]>();
   for (const node of nodes) {
     for (const ref of node.input ?? []) {
       const producer = byName.get(nodeName(ref));
       if (!producer) throw new GraphError(`Input '${ref}' of node '${node.name}' in ${name} does not exist.`);
-      const set = readers.get(producer) ?? new Set();
-      readers.set(producer, set.add(node));
+      const readers = consumers.get(producer);
+      if (!readers) consumers.set(producer, [node]);
+      // Who reads a producer twice stands last in its list the second time.
+      else if (readers.at(-1) !== node) readers.push(node);
     }
   }
-  const consumers = new Map([...readers].map(([node, set]) => [node, [...set]]));
 
   // Patterns ask for the same inputs again and again.
-  const ports = new Map<string, Port | undefined>();
+  const ports = new Map<string, Port>();
   const port = (ref: string): Port | undefined => {
-    if (!ports.has(ref)) ports.set(ref, parsedRef(ref, byName));
-    return ports.get(ref);
+    let found = ports.get(ref);
+    if (!found) {
+      found = parsedRef(ref, byName);
+      if (found) ports.set(ref, found);
+    }
+    return found;
   };
   const inputLists = new Map<NodeDef, Port[]>();
   const inputs = (node: NodeDef): readonly Port[] => {
     let list = inputLists.get(node);
     if (!list) {
-      list = (node.input ?? []).filter(ref => !isControl(ref)).flatMap(ref => port(ref) ?? []);
+      list = [];
+      for (const ref of node.input ?? []) {
+        const from = isControl(ref) ? undefined : port(ref);
+        if (from) list.push(from);
+      }
       inputLists.set(node, list);
     }
     return list;
@@ -130,9 +139,10 @@ function topologicalOrder(
   byName: ReadonlyMap<string, NodeDef>,
   consumers: ReadonlyMap<NodeDef, readonly NodeDef[]>,
 ): NodeDef[] {
-  const producers = ({op, input}: NodeDef): Set<string> =>
-    new Set(op === 'NextIteration' ? [] : (input ?? []).map(nodeName));
-  const waiting = new Map(nodes.map(node => [node, producers(node).size]));
+  const waiting = new Map(nodes.map(node => [node, 0]));
+  for (const readers of consumers.values()) {
+    for (const reader of readers) if (reader.op !== 'NextIteration') waiting.set(reader, waiting.get(reader)! + 1);
+  }
   const ready = nodes.filter(node => waiting.get(node) === 0);
   for (let i = 0; i < ready.length; i++) {
     for (const reader of consumers.get(ready[i]) ?? []) {
