@@ -9,9 +9,13 @@ import type * as PageScript from './page';
 /** In the page, where `evaluate` runs. */
 declare const harness: typeof PageScript.harness;
 
+/** ANGLE makes each pipeline once, at its first draw: made in parts first, and once more when linked, it takes a half longer. */
+const ANGLE_FEATURES_OFF = ['supportsGraphicsPipelineLibrary', 'warmUpPipelineCacheAtLink'];
+
 const FLAGS = [
   '--no-sandbox', '--no-zygote', '--in-process-gpu', '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader',
-  '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader',
+  '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', `--disable-angle-features=${ANGLE_FEATURES_OFF.join()}`,
+  `--${process.env.DAWN_ON_SWIFTSHADER}`,
 ]; // prettier-ignore
 
 const ORIGIN = 'http://localhost';

@@ -16,7 +16,7 @@ const instances = new Map();
 async function dawn(flags) {
   const {create, globals} = await import('webgpu');
   const key = flags.join(' ');
-  if (!instances.has(key)) instances.set(key, create(flags));
+  if (!instances.has(key)) instances.set(key, create([...flags, process.env.DAWN_ON_SWIFTSHADER]));
   return {gpu: instances.get(key), globals};
 }
 
