@@ -19,7 +19,7 @@ module.exports = {
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/node_modules/.cache/'],
   reporters: ['default', '<rootDir>/test/harness/reporter.mjs'],
   // A lookup of a global is slow inside jest's sandbox, and attention in loops makes millions of them.
-  sandboxInjectedGlobals: ['Math'],
+  sandboxInjectedGlobals: ['Math', 'Number', 'Object'],
   testSequencer: '<rootDir>/test/harness/sequencer.js',
   maxWorkers: 2,
   testTimeout: 60_000,

@@ -18,6 +18,8 @@ export type Outcome = {value: unknown} | {error: string};
 
 async function selectBackend(backend: BrowserBackend): Promise<void> {
   tf.env().set('IS_TEST', true);
+  // tfjs's own programs then take sizes as uniforms, as ours do: compiled once a rank, not once a shape.
+  tf.env().set('WEBGL_USE_SHAPES_UNIFORMS', true);
   setWasmPaths('/wasm/');
   if (!(await tf.setBackend(backend))) throw new Error(`The backend ${backend} does not start in this browser.`);
   await tf.ready();

@@ -28,9 +28,7 @@ describeInPage({backend: 'webgl', module: PAGE}, 'fragment shaders', page => {
     ['65×65 causal', 92],
     ['long window × causal over tiles', 164],
     ['dropout over tiles', 104],
-  ])('%s with textures of at most %i texels a side', (name, size) =>
-    page().call('holdCases', [name], {WEBGL_MAX_TEXTURE_SIZE: size}),
-  );
+  ])('%s with textures of at most %i texels a side', (name, size) => page().call('holdInSmallTextures', name, size));
 
   it('gives the same where queries, keys and heads are cut into parts', () => page().call('holdParts', 64));
 
