@@ -14,13 +14,14 @@ import {installPackages, packagesAreReady} from './setup/packages.mjs';
 import {Unavailable, locked, readJson} from './setup/steps.mjs';
 import {prepareTfjsNode, tfjsNodeIsReady} from './setup/tfjs_node.mjs';
 
+/** Each step waits for the one it needs; what is left runs side by side. */
 const STEPS = [
   {name: 'packages', isReady: packagesAreReady, prepare: installPackages},
-  {name: 'tfjs-node', isReady: tfjsNodeIsReady, prepare: prepareTfjsNode, optional: true},
-  {name: 'chromium', isReady: chromiumIsReady, prepare: prepareChromium, optional: true},
+  {name: 'tfjs-node', isReady: tfjsNodeIsReady, prepare: prepareTfjsNode, optional: true, needs: 'packages'},
+  {name: 'chromium', isReady: chromiumIsReady, prepare: prepareChromium, optional: true, needs: 'packages'},
   {name: 'dawn', isReady: dawnIsReady, prepare: prepareDawn, optional: true, needs: 'chromium'},
-  {name: 'kernels', isReady: kernelsAreFresh, prepare: buildKernels},
-  {name: 'build', isReady: bundlesAreFresh, prepare: buildBundles},
+  {name: 'kernels', isReady: kernelsAreFresh, prepare: buildKernels, needs: 'packages'},
+  {name: 'build', isReady: bundlesAreFresh, prepare: buildBundles, needs: 'kernels'},
 ];
 
 /** Null where the part is there, else the reason why this machine cannot have it. */
@@ -36,11 +37,18 @@ async function prepare({isReady, prepare, optional}) {
 
 async function setUp(steps) {
   const parts = readJson(partsFile) ?? {};
+  const runs = new Map();
   for (const wanted of steps) {
-    const reason = await prepare(wanted);
-    if (reason) console.log(`set-up: ${wanted.name} is not available: ${reason}`);
-    if (wanted.optional) parts[wanted.name] = reason;
+    const run = async () => {
+      await runs.get(wanted.needs);
+      const reason = await prepare(wanted);
+      if (reason) console.log(`set-up: ${wanted.name} is not available: ${reason}`);
+      if (wanted.optional) parts[wanted.name] = reason;
+    };
+    runs.set(wanted.name, run());
   }
+  const failure = (await Promise.allSettled(runs.values())).find(({status}) => status === 'rejected');
+  if (failure) throw failure.reason;
   mkdirSync(dirname(partsFile), {recursive: true});
   writeFileSync(partsFile, `${JSON.stringify(parts, null, 2)}\n`);
 }
@@ -49,8 +57,9 @@ async function setUp(steps) {
 function chosen(names) {
   const unknown = names.find(name => !STEPS.some(step => step.name === name));
   if (unknown) throw new Error(`there is no step '${unknown}', but ${STEPS.map(({name}) => name).join(', ')}`);
-  const needed = STEPS.filter(({name}) => names.includes(name)).map(({needs}) => needs);
-  return names.length === 0 ? STEPS : STEPS.filter(({name}) => names.includes(name) || needed.includes(name));
+  const wanted = new Set(names);
+  for (const {name, needs} of STEPS.toReversed()) if (wanted.has(name) && needs) wanted.add(needs);
+  return names.length === 0 ? STEPS : STEPS.filter(({name}) => wanted.has(name));
 }
 
 try {

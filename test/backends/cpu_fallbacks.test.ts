@@ -6,9 +6,10 @@ import {describeOn} from '../harness/node';
 
 const glance = new Set(contractTests({backend: 'cpu', selection: 'glance'}).map(({name}) => name));
 
+// What is preferred here, the WebAssembly kernels, is held to all of it by cpu.test.ts.
 describe.each([
-  ['loops', 'all'],
-  ['composed', FULL_TABLE ? 'all' : 'core'],
+  ['loops', FULL_TABLE ? 'all' : 'core'],
+  ['composed', FULL_TABLE ? 'all' : 'sample'],
 ] as const)('served by %s', (name, selection) => {
   beforeAll(() => forceImplementation(name));
   afterAll(() => forceImplementation(null));

@@ -6,6 +6,7 @@ import * as fc from 'fast-check';
 import {fuseAttention, GraphError} from 'tfjs-flash-attention/graph';
 import {withBandPartsRead} from '../../src/graph/band_part';
 import type {GraphDef} from '../../src/graph/graph_def';
+import {FULL_TABLE} from '../harness/full_table';
 import {useBackend} from '../harness/node';
 import {readModelCase} from './model_case';
 import {mutate, mutation} from './mutations';
@@ -14,7 +15,7 @@ import type {ModelCase} from './unpack';
 
 useBackend('cpu');
 
-const RUNS = Number(process.env.FUZZ_RUNS ?? 25);
+const RUNS = Number(process.env.FUZZ_RUNS ?? (FULL_TABLE ? 25 : 12));
 const MODELS = ['forms', 'keras_causal_padding', 'single_matmul_chain', 'bert', 'gpt2_mask', 'bart'];
 
 /** Null where the model cannot run. */

@@ -19,7 +19,7 @@ interface Way {
 
 /** The usual choice of a test run (plain SIMD, one thread for small calls) is test/backends' affair. */
 const WAYS: Way[] = [
-  {backend: 'cpu', implementation: 'simd', relaxed: true, threads: 1},
+  {backend: 'cpu', implementation: 'simd', relaxed: true, threads: 1, selection: 'core'},
   {backend: 'wasm', implementation: 'simd', relaxed: true, threads: 1},
   {backend: 'wasm', implementation: 'simd', relaxed: false, threads: 3},
   {backend: 'tensorflow', implementation: 'simd', relaxed: false, threads: 3, selection: 'core'},
