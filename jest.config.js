@@ -21,6 +21,6 @@ module.exports = {
   // A lookup of a global is slow inside jest's sandbox, and attention in loops makes millions of them.
   sandboxInjectedGlobals: ['Math', 'Number', 'Object'],
   testSequencer: '<rootDir>/test/harness/sequencer.js',
-  maxWorkers: 3,
+  maxWorkers: 2,
   testTimeout: 60_000,
 };

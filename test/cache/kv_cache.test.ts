@@ -12,8 +12,11 @@ import {cacheChecks} from './checks';
 const OPTIONS: KVCacheOptions = {layers: 1, batch: 1, heads: 2, headDim: 4, capacity: 8};
 const zeros = (n: number, heads = 2, D = 4): tf.Tensor => tf.zeros([1, heads, n, D]);
 
-/** The other layout is the layers' affair; software GPUs compile a model's kernels for it again. All with FULL_TABLE. */
-const namesOnGpu = Object.keys(cacheChecks).filter(name => FULL_TABLE || !/other layout/.test(name));
+/**
+ * The other layout is the layers' affair, and merged pages are the contract's; software GPUs compile a model's kernels for them again.
+ * All with FULL_TABLE.
+ */
+const namesOnGpu = Object.keys(cacheChecks).filter(name => FULL_TABLE || !/other layout|over pages/.test(name));
 
 describe.each<NodeBackend>(['cpu', 'wasm', 'tensorflow', 'webgpu'])('%s', backend => {
   describeOn(backend, 'the cache', () => {

@@ -101,7 +101,7 @@ const drawsASeed: ContractTest = {
 
 export function determinismTests(selection: Selection): ContractTest[] {
   return [
-    ...REPEATED.slice(0, {all: REPEATED.length, core: 3, sample: 2, glance: 0}[selection]).map(repeats),
+    ...REPEATED.slice(0, {all: REPEATED.length, core: 2, sample: 2, glance: 0}[selection]).map(repeats),
     droppedSet(0.5, 0),
     ...(isPartOf(selection, 'core') ? [droppedSet(0.1, 2 ** 32 - 1), droppedSet(0.9, 305419896)] : []),
     drawsASeed,
