@@ -11,7 +11,9 @@ import {modelNames, packedText, readModelCase} from './model_case';
 const names = modelNames();
 
 /** Attention in these is that of another model in the list, so software GPUs do without; all with FULL_TABLE. */
-const ALIKE = ['albert', 'clip_vision', 'distilbert', 'electra', 'gpt2', 'minilm', 'mpnet', 'roberta'];
+const ALIKE = [
+  'albert', 'clip_vision', 'distilbert', 'electra', 'gpt2', 'keras_causal', 'minilm', 'mpnet', 'roberta', 'whisper',
+]; // prettier-ignore
 const namesOnGpu = FULL_TABLE ? names : names.filter(name => !ALIKE.includes(name));
 
 /** The unfused model's error on cpu. */

@@ -104,7 +104,7 @@ export async function countsOverCalls(calls: number): Promise<Array<Record<strin
 
 /** How many of `calls` runs gave other bits than the first. */
 export async function differingRuns(calls: number): Promise<number> {
-  const x = sequence([1, 2, 130, 32]);
+  const x = sequence([1, 1, 130, 8]);
   const gradients = tf.grads((q, k, v) => tf.sum(flashAttention(q, k, v, {causal: true, dropout: 0.1, seed: 5})));
   const bits = async (): Promise<string> => {
     const results = gradients(x).concat(flashAttention(x[0], x[1], x[2]));
