@@ -2,7 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type {Tensor} from '@tensorflow/tfjs-core';
 import {explain, flashAttention, flashAttentionWithLse, onlineSoftmax} from '../../src';
-import type {FlashAttentionOptions} from '../../src';
+import type {Explanation, FlashAttentionOptions} from '../../src';
 import {forceImplementation} from '../../src/register';
 import {caseNamed} from '../cases';
 import {allowance, expectClose} from '../closeness';
@@ -213,9 +213,6 @@ export async function drawsOf(
   const q = tf.randomNormal(shape);
   const k = tf.randomNormal([shape[0], keyHeads, keys, shape[3]]);
   tf.dispose([tf.neg(q), tf.neg(k)]); // they are on the GPU from here on
-  const normalSize = tf.env().getNumber('WEBGL_MAX_TEXTURE_SIZE');
-  tf.env().set('WEBGL_MAX_TEXTURE_SIZE', size ?? normalSize);
-  const explained = explain(q, k, k, options);
   const gl = context();
   const viewports: number[][] = [];
   const drawArrays = gl.drawArrays.bind(gl);
@@ -235,9 +232,13 @@ export async function drawsOf(
       peak = Math.max(peak, value);
     },
   });
+  let explained: Explanation;
   let output: Tensor;
   try {
-    output = flashAttention(q, k, k, options);
+    [explained, output] = await withFlags(size === undefined ? {} : smallTextures(size), async () => [
+      explain(q, k, k, options),
+      flashAttention(q, k, k, options),
+    ]);
   } finally {
     Object.defineProperty(backend, 'numBytesInGPU', {
       configurable: true,
@@ -246,7 +247,6 @@ export async function drawsOf(
       value: bytes,
     });
     delete (gl as Partial<typeof gl>).drawArrays;
-    tf.env().set('WEBGL_MAX_TEXTURE_SIZE', normalSize);
   }
   const outputs = output.size + 2 * (output.size / shape[shape.length - 1]); // lse and lseLow
   await output.data();
